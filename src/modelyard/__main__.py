@@ -1,0 +1,5 @@
+"""`python -m modelyard`."""
+
+from .cli.main import main
+
+main()

@@ -1,0 +1,1 @@
+"""The room of verbs: parse, call a room, print."""

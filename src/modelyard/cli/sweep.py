@@ -1,0 +1,56 @@
+"""`sweep`: drop what nothing needs any more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..errors import SourceError
+from ..flow import Stale, Walk, line
+from ..records.sweep import ancestors, damaged
+from ..records.sweep import sweep as drop
+from .place import Place
+from .table import size
+from .voice import Voice, translate, verb
+
+
+@click.command()
+@click.option("--dry", is_flag=True, help="Only tell what would go.")
+@click.option("--damaged", "only_damaged", is_flag=True, help="Drop records with missing or changed files.")
+@verb("sweep")
+def sweep(voice: Voice, folder: Path, dry: bool, only_damaged: bool) -> None:
+    """Drop records that neither this project nor a release needs, and files that no record names."""
+    place = Place.at(folder)
+    yard = place.yard
+    every = yard.find()
+    if only_damaged:
+        keep = {record.id for record in every} - damaged(yard.ledger, yard.store)
+    else:
+        walk = Walk(yard, threads=place.threads, may_run=lambda node: False)
+        try:
+            walk.follow(line(place.project, place.folder, yard))
+        except Stale:
+            pass
+        except SourceError as error:
+            voice.warn(f"{error.what}: keeping only what releases need")
+        needed = [done.record for done in walk.done if done.record]
+        needed += [record for record in every if record.step == "release.choose"]
+        keep = ancestors(needed, every)
+    swept = drop(yard.root, yard.ledger, yard.store, keep, dry=dry)
+    result = {
+        "dry": dry,
+        "records": list(swept.records),
+        "contents": swept.contents,
+        "work_folders": swept.work_folders,
+        "bytes": swept.bytes,
+    }
+    said = "would drop" if dry else "dropped"
+    text = translate(
+        said + " {records} records, {contents} contents, {work} work folders: {bytes}",
+        records=len(swept.records),
+        contents=swept.contents,
+        work=swept.work_folders,
+        bytes=size(swept.bytes),
+    )
+    voice.done(result, text)

@@ -1,0 +1,29 @@
+"""The data room: from the files of a project to a corpus, and from a corpus to an index."""
+
+from __future__ import annotations
+
+from .settings import (
+    INDEX,
+    PREPARE,
+    Basis,
+    Fields,
+    Ground,
+    HoldOut,
+    IndexSettings,
+    PrepareSettings,
+    Source,
+    Task,
+)
+
+__all__ = [
+    "INDEX",
+    "PREPARE",
+    "Basis",
+    "Fields",
+    "Ground",
+    "HoldOut",
+    "IndexSettings",
+    "PrepareSettings",
+    "Source",
+    "Task",
+]

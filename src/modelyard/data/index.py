@@ -1,0 +1,118 @@
+"""data.index: a corpus in; its passages as a search index out, with the score limit for NOT STATED."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ..errors import SourceError
+from ..index import Bm25, Calibration, Passage, answerable_limit, build, cut, interval
+from ..prompt import NOT_STATED
+from ..records.shapes import Choice, Fact, Inputs, Output, Workspace
+from .clean import stands_in
+from .language import language
+from .settings import IndexSettings
+
+LEVEL = 0.95
+
+
+def run(settings: IndexSettings, inputs: Inputs, workspace: Workspace) -> Output:
+    """Make the Index of a Corpus. Raises SourceError when the Corpus holds no document."""
+    corpus = inputs.one("corpus").folder
+    languages: Counter[str] = Counter()
+    passages: list[Passage] = []
+    for done, row in enumerate(_rows(corpus / "documents.jsonl"), 1):
+        languages[language(row["text"])] += 1
+        pieces = cut(row["text"], settings.ground.passage_tokens)
+        passages += [
+            Passage(row["id"], row["title"], piece.heading, piece.text, row["licence"], row["owner"])
+            for piece in pieces
+        ]
+        workspace.report("cut into passages", done=done, passages=len(passages))
+    if not passages:
+        raise SourceError(
+            "there is no document to index",
+            where="data.sources",
+            try_="a source with documents, or a project without `ground`",
+        )
+    build(workspace.out / "passages.db", passages)
+    index = Bm25(workspace.out / "passages.db")
+    try:
+        workspace.report("calibrate the score limit")
+        calibration = answerable_limit(index, settings.ground.false_accept, settings.seed)
+        hit = _hit(index, corpus / "pairs.select.jsonl", settings)
+    finally:
+        index.close()
+    about = {
+        "calibration": None if calibration is None else asdict(calibration),
+        "documents": sum(languages.values()),
+        "languages": dict(languages),
+        "limit": None if calibration is None else calibration.limit,
+        "passage_tokens": settings.ground.passage_tokens,
+        "passages": len(passages),
+        "score": "bm25 / (2.2 * sum of idf)",
+    }
+    text = json.dumps(about, ensure_ascii=False, sort_keys=True, allow_nan=False, indent=2)
+    (workspace.out / "index.json").write_text(text + "\n", "utf-8", newline="\n")
+    return Output(
+        {
+            "index.passages": Fact(len(passages), "passages", n=sum(languages.values())),
+            "retrieval.hit": hit,
+            **_limit_facts(calibration),
+        },
+        (_limit_choice(calibration, settings),),
+    )
+
+
+def _hit(index: Bm25, path: Path, settings: IndexSettings) -> Fact:
+    """Share of answerable questions for which a retrieved passage of their document holds the answer."""
+    groups: list[str] = []
+    found: list[bool] = []
+    for pair in _rows(path) if path.is_file() else ():
+        if not pair.get("document") or pair.get("answer") in (None, NOT_STATED) or pair.get("absent"):
+            continue
+        hits = index.search(pair["question"], settings.ground.passages)
+        groups.append(pair["group"])
+        found.append(any(h.document == pair["document"] and stands_in(pair["answer"], h.text) for h in hits))
+    if not found:
+        return Fact(None, "share", why="no answerable pair of select names its document")
+    low, high = interval(groups, found, settings.seed)
+    return Fact(sum(found) / len(found), "share", n=len(set(groups)), low=low, high=high, level=LEVEL)
+
+
+def _limit_facts(calibration: Calibration | None) -> dict[str, Fact]:
+    if calibration is None:
+        why = "the documents have too few headings to ask about"
+        return {
+            "index.score_limit": Fact(None, "score", why=why),
+            "index.false_accept": Fact(None, "share", why=why),
+        }
+    c = calibration
+    return {
+        "index.score_limit": Fact(c.limit, "score", n=c.queries),
+        "index.false_accept": Fact(
+            c.false_accept, "share", n=c.documents, low=c.low, high=c.high, level=LEVEL
+        ),
+    }
+
+
+def _limit_choice(calibration: Calibration | None, settings: IndexSettings) -> Choice:
+    if calibration is None:
+        return Choice("score_limit", "none", "too few headings to ask about: NOT STATED is left to the model")
+    c = calibration
+    return Choice(
+        "score_limit",
+        f"{c.limit:.3f}",
+        f"{c.queries} questions made of headings: with their {c.left_out} left out "
+        f"{c.false_accept:.1%} reach it (at most {settings.ground.false_accept:.0%} may), with it {c.accepted:.1%}",
+    )
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8") as stream:
+        for line in stream:
+            yield json.loads(line)

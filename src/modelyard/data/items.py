@@ -1,0 +1,84 @@
+"""What is read: documents and pairs, and the reasons to leave one out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+class Drop(Exception):
+    """An item is left out by a rule. `detail` holds no text of the item."""
+
+    def __init__(self, rule: str, detail: str = "") -> None:
+        super().__init__(rule)
+        self.rule = rule
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A file's text without its wrapping; headings are lines `# Like this` between blank lines."""
+
+    title: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document of the corpus. `item` names it in the sheet; `source` is the source's path."""
+
+    id: str
+    source: str
+    item: str
+    title: str
+    text: str
+    licence: str
+    owner: str
+
+    def row(self) -> dict[str, str]:
+        """The document as a row of documents.jsonl."""
+        return {
+            "id": self.id,
+            "source": self.source,
+            "title": self.title,
+            "text": self.text,
+            "licence": self.licence,
+            "owner": self.owner,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A question with its right answer, or a conversation (`messages`, then question and answer are "").
+
+    `group` is "" until it is known.
+    """
+
+    id: str
+    source: str
+    item: str
+    kind: str | None = None
+    question: str = ""
+    document: str | None = None
+    passage: str | None = None
+    answer: str = ""
+    absent: bool = False
+    messages: tuple[Mapping[str, str], ...] = ()
+    group: str = ""
+
+    def row(self) -> dict[str, Any]:
+        """The pair as a row of pairs.*.jsonl."""
+        if self.messages:
+            messages = [dict(message) for message in self.messages]
+            return {"id": self.id, "group": self.group, "kind": self.kind, "messages": messages}
+        return {
+            "id": self.id,
+            "group": self.group,
+            "kind": self.kind,
+            "question": self.question,
+            "document": self.document,
+            "passage": self.passage,
+            "answer": self.answer,
+            "absent": self.absent,
+        }

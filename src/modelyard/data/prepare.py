@@ -1,0 +1,236 @@
+"""data.prepare: sources in; a corpus out, with a data sheet in which nothing vanishes."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import SourceError
+from ..records.shapes import Choice, Fact, Inputs, Output, Workspace
+from . import licences
+from .clean import same
+from .duplicates import leaks, near_duplicates
+from .items import Document, Drop, Pair
+from .pairs import check_extract
+from .reading import Read, read_sources
+from .redact import Redactor
+from .settings import PrepareSettings
+from .sheet import Sheet
+from .split import PARTS, Part, assign
+
+# The parts that lose a pair which says what one of a later part says, in this order.
+_GIVE_WAY: tuple[Part, ...] = ("select", "train")
+
+
+def run(settings: PrepareSettings, inputs: Inputs, workspace: Workspace) -> Output:
+    """Make the Corpus. Raises SourceError for a source that cannot be used and for an empty corpus."""
+    for source in settings.sources:
+        licences.check(source)
+    sheet = Sheet()
+    redactor = Redactor(settings.redact, settings.phone_region)
+    read = read_sources(settings, inputs.sources, sheet, workspace.report)
+
+    workspace.report("redact and deduplicate", done=0, total=len(read.documents) + len(read.pairs))
+    documents, names = _documents(read, settings, redactor, sheet)
+    pairs = _pairs(read, settings, redactor, sheet, names)
+    if not documents and not pairs:
+        _refuse_empty(sheet)
+    choices: list[Choice] = []
+    parts: dict[Part, list[Pair]] = {part: [] for part in PARTS}
+    if pairs:
+        workspace.report("split", done=len(documents) + len(pairs), total=len(documents) + len(pairs))
+        pairs, lonely = _grouped(pairs)
+        choices += _choices(pairs, lonely, documents, settings)
+        parts = _split(pairs, settings, sheet)
+    elif sheet.ingested("pairs"):
+        raise SourceError(f"every pair was dropped:\n{sheet.table()}", try_="dropped.jsonl names each item")
+    for document in documents:
+        sheet.keep(document.source, "documents")
+    for part in PARTS:
+        for pair in parts[part]:
+            sheet.keep(pair.source, "pairs")
+    _write(workspace.out, settings, sheet, documents, parts)
+    return Output(_facts(sheet, documents, parts), tuple(choices))
+
+
+def _documents(
+    read: Read, settings: PrepareSettings, redactor: Redactor, sheet: Sheet
+) -> tuple[list[Document], dict[str, str]]:
+    """The documents to keep, and the kept document for every name that a pair may use."""
+    made: list[Document] = []
+    first: dict[str, Document] = {}
+    names = read.names()
+    for document in read.documents:
+        text, places = redactor.redact(document.text)
+        title, more = redactor.redact(document.title)
+        document = replace(document, id=redactor.name(document.id), title=title, text=text)
+        twin = first.setdefault(same(text), document)
+        if twin is not document:
+            sheet.drop(document.source, "documents", document.item, "duplicate_document", f"of {twin.id}")
+            names[document.id] = twin.id
+            continue
+        sheet.redacted[document.source] += places + more
+        made.append(document)
+    gone = set()
+    for near in near_duplicates([document.text for document in made], settings.near_duplicate):
+        document, twin = made[near.at], made[near.other]
+        detail = f"{near.similarity:.2f} like {twin.id}"
+        sheet.drop(document.source, "documents", document.item, "near_duplicate_document", detail)
+        names[document.id] = twin.id
+        gone.add(near.at)
+    kept = [document for at, document in enumerate(made) if at not in gone]
+    # A duplicate of a near-duplicate leads on to the document that stayed.
+    return kept, {name: names.get(target, target) for name, target in names.items()}
+
+
+def _pairs(
+    read: Read, settings: PrepareSettings, redactor: Redactor, sheet: Sheet, names: Mapping[str, str]
+) -> list[Pair]:
+    made: list[Pair] = []
+    first: dict[tuple[str, ...], Pair] = {}
+    for pair in read.pairs:
+        try:
+            if settings.extract:
+                check_extract(pair)
+        except Drop as drop:
+            sheet.drop(pair.source, "pairs", pair.item, drop.rule, drop.detail)
+            continue
+        pair, places = redactor.pair(pair)
+        document = names.get(pair.document, pair.document) if pair.document else None
+        group = document if settings.hold_out.by == "document" and document else pair.group
+        pair = replace(pair, id=redactor.name(pair.id), document=document, group=redactor.name(group))
+        if pair.messages:
+            key = tuple(same(f"{m['role']} {m['content']}") for m in pair.messages)
+        else:
+            key = (same(pair.question), same(pair.passage or ""), same(pair.answer))
+        twin = first.setdefault(key, pair)
+        if twin is not pair:
+            sheet.drop(pair.source, "pairs", pair.item, "duplicate_pair", f"of {twin.item}")
+            continue
+        sheet.redacted[pair.source] += places
+        made.append(pair)
+    return made
+
+
+def _grouped(pairs: Sequence[Pair]) -> tuple[list[Pair], int]:
+    """The pairs, each in a group (its own where it has none), and how many had none."""
+    lonely = sum(not pair.group for pair in pairs)
+    return [pair if pair.group else replace(pair, group=pair.id) for pair in pairs], lonely
+
+
+def _split(pairs: Sequence[Pair], settings: PrepareSettings, sheet: Sheet) -> dict[Part, list[Pair]]:
+    part_of = assign({pair.group for pair in pairs}, settings.hold_out, settings.seed)
+    parts: dict[Part, list[Pair]] = {part: [] for part in PARTS}
+    for pair in pairs:
+        parts[part_of[pair.group]].append(pair)
+    against: list[Pair] = list(parts["report"])
+    for part in _GIVE_WAY:
+        gone = set()
+        for near in leaks(parts[part], against, settings.near_duplicate):
+            pair = parts[part][near.at]
+            detail = f"{near.similarity:.2f} like {against[near.other].item}"
+            sheet.drop(pair.source, "pairs", pair.item, f"near_duplicate_in_{part}", detail)
+            gone.add(near.at)
+        parts[part] = [pair for at, pair in enumerate(parts[part]) if at not in gone]
+        against += parts[part]
+    empty = [part for part in PARTS if not parts[part]]
+    if empty:
+        raise SourceError(
+            f"no pair is left to {' and to '.join(empty)} without near-duplicates across the split:\n"
+            + sheet.table(),
+            where="task.hold_out",
+            try_="more varied pairs, another field to group by, or a larger near_duplicate",
+        )
+    return parts
+
+
+def _choices(
+    pairs: Sequence[Pair], lonely: int, documents: Sequence[Document], settings: PrepareSettings
+) -> list[Choice]:
+    groups = len({pair.group for pair in pairs})
+    by = settings.hold_out.by
+    why = f"{len(pairs):,} pairs by {by!r}"
+    if lonely:
+        why += f"; {lonely:,} rows have no {by!r} and no 'group', so each of them stands alone"
+    found = [Choice("groups", f"{groups:,}", why)]
+    known = {document.id for document in documents}
+    strange = sum(pair.document is not None and pair.document not in known for pair in pairs)
+    if strange and documents:
+        found.append(
+            Choice(
+                "pairs_without_document",
+                f"{strange:,}",
+                "their document is none of the corpus, so no retrieval hit",
+            )
+        )
+    return found
+
+
+def _refuse_empty(sheet: Sheet) -> None:
+    if sheet.dropped:
+        raise SourceError(
+            f"every item was dropped:\n{sheet.table()}",
+            try_="sources with text in them; the table tells which rule dropped how many",
+        )
+    raise SourceError("the corpus is empty: the sources hold no item", try_="files with text in them")
+
+
+def _facts(
+    sheet: Sheet, documents: Sequence[Document], parts: Mapping[Part, Sequence[Pair]]
+) -> dict[str, Fact]:
+    facts = {
+        "data.documents": Fact(len(documents), "documents", n=len(documents)),
+        "data.dropped": Fact(len(sheet.dropped), "items", n=len(sheet.dropped)),
+        "data.redacted": Fact(sum(sheet.redacted.values()), "places"),
+    }
+    for part in PARTS:
+        facts[f"data.pairs.{part}"] = Fact(
+            len(parts[part]), "pairs", n=len({pair.group for pair in parts[part]})
+        )
+    return facts
+
+
+def _write(
+    out: Path,
+    settings: PrepareSettings,
+    sheet: Sheet,
+    documents: Sequence[Document],
+    parts: Mapping[Part, Sequence[Pair]],
+) -> None:
+    _write_rows(out / "documents.jsonl", (document.row() for document in documents))
+    for part in PARTS:
+        _write_rows(out / f"pairs.{part}.jsonl", (pair.row() for pair in parts[part]))
+    _write_rows(out / "dropped.jsonl", sheet.dropped)
+    sources = [
+        {"path": source.path, "licence": source.licence, "owner": source.owner, "basis": source.basis}
+        for source in settings.sources
+    ]
+    _write_json(out / "sources.json", {"sources": sources})
+    groups = {part: len({pair.group for pair in parts[part]}) for part in PARTS}
+    kinds = {part: dict(Counter(pair.kind or "" for pair in parts[part])) for part in PARTS}
+    _write_json(
+        out / "sheet.json",
+        {
+            "sources": sheet.rows(settings.sources),
+            "dropped": dict(sheet.rules()),
+            "documents": len(documents),
+            "pairs": {part: len(parts[part]) for part in PARTS},
+            "groups": groups,
+            "kinds": kinds,
+        },
+    )
+
+
+def _write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    with path.open("w", encoding="utf-8", newline="\n") as stream:
+        for row in rows:
+            stream.write(json.dumps(row, ensure_ascii=False, sort_keys=True, allow_nan=False) + "\n")
+
+
+def _write_json(path: Path, value: Any) -> None:
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True, allow_nan=False, indent=2)
+    path.write_text(text + "\n", "utf-8", newline="\n")

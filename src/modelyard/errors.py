@@ -1,0 +1,125 @@
+"""The family of errors. Each says what happened, where, and what to try.
+
+    ModelyardError           exit 1  HTTP 500
+    ├── ProjectError         exit 2  HTTP 400   the project file or the arguments are wrong
+    ├── SourceError          exit 1  HTTP 422   a document, pair or base model cannot be used
+    ├── RecordError          exit 1  HTTP 500   a record is missing, damaged or from a newer release
+    │   └── Busy             exit 1  HTTP 409   another process holds it
+    ├── NoRoom               exit 1  HTTP 507   the disk or the memory does not suffice
+    ├── EngineError          exit 1  HTTP 503   an engine failed
+    │   ├── EngineCrashed    exit 1  HTTP 503   its process died
+    │   └── EngineHung       exit 1  HTTP 504   it did not answer in time
+    ├── MissingPackage       exit 1  HTTP 501   an extra is not installed
+    ├── TrainingError        exit 1  HTTP 500   the training cannot go on
+    └── Refused              exit 1  HTTP 409   a gate refused the release
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+
+class ModelyardError(Exception):
+    """Anything that Modelyard tells its user instead of a traceback."""
+
+    exit_code = 1
+    http_status = 500
+    result: Mapping[str, Any] | None = None
+    """What was done until then, for a verb's JSON output."""
+
+    def __init__(self, what: str, *, where: str = "", try_: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.try_ = try_
+
+    @property
+    def code(self) -> str:
+        """The error's name in JSON output, such as `project_error`."""
+        name = type(self).__name__
+        return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
+
+    def __str__(self) -> str:
+        where = f" ({self.where})" if self.where else ""
+        advice = f"\nTry: {self.try_}" if self.try_ else ""
+        return f"{self.what}{where}{advice}"
+
+
+class ProjectError(ModelyardError):
+    """The project file or the arguments are wrong."""
+
+    exit_code = 2
+    http_status = 400
+
+
+class SourceError(ModelyardError):
+    """A document, a pair or a base model cannot be used."""
+
+    http_status = 422
+
+
+class RecordError(ModelyardError):
+    """A record is missing, damaged or made by a newer release."""
+
+
+class Busy(RecordError):
+    """Another process holds it."""
+
+    http_status = 409
+
+
+class NoRoom(ModelyardError):
+    """The disk or the memory does not suffice."""
+
+    http_status = 507
+
+
+class EngineError(ModelyardError):
+    """An engine failed."""
+
+    http_status = 503
+
+
+class EngineCrashed(EngineError):
+    """The engine's process died."""
+
+
+class EngineHung(EngineError):
+    """The engine did not answer in time."""
+
+    http_status = 504
+
+
+class MissingPackage(ModelyardError):
+    """An extra is not installed."""
+
+    http_status = 501
+
+
+class TrainingError(ModelyardError):
+    """The training cannot go on."""
+
+
+class Refused(ModelyardError):
+    """A gate refused the release."""
+
+    http_status = 409
+
+
+def need(module: str, *, extra: str, for_: str) -> ModuleType:
+    """Import `module`, or say which extra brings it.
+
+    Raises MissingPackage with the pip line when the package is absent.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module.partition(".")[0]:
+            raise
+        raise MissingPackage(
+            f"{for_} needs the package {module!r}, which is not installed",
+            try_=f"pip install 'modelyard[{extra}]'",
+        ) from None

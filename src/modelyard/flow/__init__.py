@@ -1,0 +1,11 @@
+"""The room of flow: which records a project asks for, which of them stand, and making the rest."""
+
+from __future__ import annotations
+
+from .forecast import forecast
+from .line import line
+from .node import Line, Node
+from .steps import NOUNS, STEPS
+from .walk import Done, Stale, Walk, Watcher
+
+__all__ = ["NOUNS", "STEPS", "Done", "Line", "Node", "Stale", "Walk", "Watcher", "forecast", "line"]

@@ -1,0 +1,49 @@
+"""What the steps of a project are expected to take, told before the first one runs."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from .. import machine
+from ..project import Project
+from ..records.yard import Yard
+
+# Seconds on two cores with native bf16, measured on the example pydesk (bench/results/line.json);
+# the second figure is for machines without it. Verification asks several candidates.
+TYPICAL_S: dict[str, tuple[float, float]] = {
+    "data.prepare": (20, 30),
+    "data.index": (10, 15),
+    "train.base": (15, 20),
+    "train.tune": (20, 30),  # besides its budget: loading, measuring the precision, merging
+    "optimize.convert": (15, 20),
+    "verify.reference": (45, 60),
+    "verify.measure": (180, 360),
+    "release.choose": (2, 2),
+}
+
+
+def forecast(project: Project, yard: Yard) -> list[tuple[str, float, str]]:
+    """(step, seconds, where the number comes from) for each step; a sum over the step's nodes.
+
+    A step that this yard has run before is expected to take as long as then.
+    """
+    before: dict[str, float] = defaultdict(float)
+    seen: set[tuple[str, str]] = set()
+    for record in yard.find():
+        if (record.step, record.key) not in seen:
+            seen.add((record.step, record.key))
+            before[record.step] += record.seconds
+    rows = []
+    for name, (fast, slow) in TYPICAL_S.items():
+        if name == "train.tune" and project.train.method is None:
+            continue
+        if name == "data.index" and project.ground is None:
+            continue
+        if name == "train.tune" and project.train.budget.minutes:
+            budget = project.train.budget.minutes * 60
+            rows.append((name, budget + (fast if machine.native_bf16() else slow), "the project's budget"))
+        elif name in before:
+            rows.append((name, before[name], "this yard's last run"))
+        else:
+            rows.append((name, fast if machine.native_bf16() else slow, "the example on such a machine"))
+    return rows

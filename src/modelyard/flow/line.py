@@ -1,0 +1,66 @@
+"""The whole product as one line: documents -> corpus -> model -> candidates -> verdicts -> release."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..data.settings import INDEX, PREPARE, IndexSettings, PrepareSettings
+from ..errors import SourceError
+from ..project import Project
+from ..records.shapes import Record, SourceFiles
+from ..records.yard import Yard
+from ..train.locate import locate
+from ..train.settings import BASE, TUNE, BaseSettings, TuneSettings
+from .node import Line, Node
+from .search import Material, search
+from .sources import fingerprint, of_files
+
+
+def line(project: Project, folder: Path, yard: Yard) -> Line[Record]:
+    """The nodes of `project`, whose file lies in `folder`; returns the Release.
+
+    Every missing source is named at once. What cannot be had (no pairs, no documents, no tuning)
+    leaves its steps out; the line is the same.
+    """
+    sources = _sources(project, folder, yard)
+    base = locate(project.train.base, folder)
+    base_files = of_files(yard, base.name, base.root, [base.root / name for name in base.files])
+    prepare = PrepareSettings(
+        sources=project.data.sources,
+        hold_out=project.task.hold_out,
+        redact=project.data.redact,
+        near_duplicate=project.data.near_duplicate,
+        phone_region=project.data.phone_region,
+        seed=project.seed,
+    )
+    corpus, base_model = yield (
+        Node(PREPARE, prepare, sources=sources),
+        Node(BASE, BaseSettings(base=project.train.base), sources=(base_files,)),
+    )
+    model, index = base_model, None
+    if project.ground is not None and corpus.fact("data.documents").value:
+        (index,) = yield (
+            Node(INDEX, IndexSettings(ground=project.ground, seed=project.seed), {"corpus": (corpus,)}),
+        )
+    if project.train.method is not None and corpus.fact("data.pairs.train").value:
+        inputs = {"corpus": (corpus,), "model": (base_model,)}
+        (model,) = yield (Node(TUNE, TuneSettings(train=project.train), inputs),)
+    return (yield from search(project, Material(corpus, index, base_model, model)))
+
+
+def _sources(project: Project, folder: Path, yard: Yard) -> tuple[SourceFiles, ...]:
+    found, missing = [], []
+    for source in project.data.sources:
+        try:
+            made_by = f"`{source.made_by}` makes it" if source.made_by else None
+            found.append(fingerprint(yard, source.path, folder / source.path, made_by=made_by))
+        except SourceError as error:
+            missing.append(error)
+    if len(missing) == 1:
+        raise missing[0]
+    if missing:
+        raise SourceError(
+            f"{len(missing)} sources cannot be read:\n  " + "\n  ".join(f"{e.what} ({e.where})" for e in missing),
+            try_="; ".join(dict.fromkeys(e.try_ for e in missing)),
+        )
+    return tuple(found)

@@ -1,0 +1,72 @@
+"""The step optimize.convert: a Model's safetensors in, a GGUF file out that llama.cpp and OpenVINO both read."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from ..errors import SourceError, need
+from ..records.shapes import Choice, Fact, Inputs, Output, Workspace
+from .settings import ConvertSettings
+
+COPIED = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "config.json", "base.json")
+
+
+def run(settings: ConvertSettings, inputs: Inputs, workspace: Workspace) -> Output:
+    """Write the candidate: model.gguf, what belongs to it, and recipe.json.
+
+    Raises SourceError for a model that the file could not carry faithfully, NoRoom when the disk is full.
+    """
+    need("gguf", extra="train", for_="converting to GGUF")
+    from . import architecture, gguf_write, vocabulary, weights
+
+    model = inputs.one("model")
+    folder = model.folder
+    config = _json(folder / "config.json")
+    shape = architecture.read(config)
+    words = vocabulary.read(folder, shape.vocabulary)
+    base = _json(folder / "base.json")
+    for name in COPIED:
+        shutil.copyfile(folder / name, workspace.out / name)
+    path = workspace.out / "model.gguf"
+    written = gguf_write.write(
+        path,
+        settings.gguf,
+        shape,
+        words,
+        weights.Weights(folder),
+        name=str(base.get("name", "model")),
+        tell=lambda done, total: workspace.report(f"writing {settings.gguf}", done=done, total=total),
+    )
+    recipe = {"format": "gguf", "type": settings.gguf, "model": model.digest}
+    (workspace.out / "recipe.json").write_text(json.dumps(recipe, indent=2, sort_keys=True) + "\n", "utf-8")
+    return Output(
+        {"candidate.size_mib": Fact(path.stat().st_size / 2**20, "MiB")},
+        _choices(settings.gguf, shape.tied, written),
+    )
+
+
+def _choices(kind: str, tied: bool, written: Any) -> tuple[Choice, ...]:
+    counts = ", ".join(f"{count} {name}" for name, count in sorted(written.types.items()))
+    choices = [Choice("tensor types", counts, "norms and biases stay F32: few numbers that scale everything")]
+    if written.head != kind:
+        what = "the embedding, which is also the output head," if tied else "embedding and output head"
+        choices.append(Choice("head type", written.head, f"four bits in {what} cost most of the accuracy"))
+    if written.left_f16:
+        why = f"their rows do not divide into blocks of 32 numbers, such as {written.left_f16[0]}"
+        choices.append(Choice("tensors left in F16", str(len(written.left_f16)), why))
+    return tuple(choices)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise SourceError(f"the model has no {path.name}", where=str(path.parent)) from None
+    except ValueError as error:
+        raise SourceError(f"{path.name} cannot be read: {error}", where=str(path)) from None
+    if not isinstance(value, dict):
+        raise SourceError(f"{path.name} does not hold an object", where=str(path))
+    return value

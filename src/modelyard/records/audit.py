@@ -1,0 +1,63 @@
+"""The audit log: a hash chain over what was made and decided. It holds no personal text."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sqlalchemy import Connection, insert, select
+
+from ..errors import RecordError
+from .clock import now
+from .digest import canonical, digest
+from .tables import audit
+
+START = "0" * 64  # what the first entry follows
+
+
+def append(connection: Connection, action: str, subject: str, body: dict[str, Any]) -> None:
+    """Add an entry, in the caller's transaction: what is audited and its entry stand or fall together."""
+    last = connection.execute(select(audit.c.seq, audit.c.hash).order_by(audit.c.seq.desc()).limit(1)).first()
+    seq, previous = (last.seq + 1, last.hash) if last else (1, START)
+    entry = {
+        "seq": seq,
+        "at": now(),
+        "action": action,
+        "subject": subject,
+        "body": canonical(body).decode(),
+        "previous": previous,
+    }
+    connection.execute(insert(audit).values(**entry, hash=digest("audit", entry)))
+
+
+def verify(connection: Connection) -> int:
+    """Follow the whole chain; returns the number of entries.
+
+    Raises RecordError at the first entry that was changed, removed or put in, and for a record
+    that has no entry or is not what its entry says.
+    """
+    previous, expected = START, 1
+    said: dict[str, str] = {}
+    for row in connection.execute(select(audit).order_by(audit.c.seq)).mappings():
+        entry = {name: row[name] for name in ("seq", "at", "action", "subject", "body", "previous")}
+        if row["seq"] != expected or row["previous"] != previous or row["hash"] != digest("audit", entry):
+            raise RecordError(
+                f"the audit log breaks at entry {expected}: an entry was changed, removed or put in",
+                try_="compare the yard with its last backup; nothing after this entry can be trusted",
+            )
+        if row["action"] in ("record.made", "record.swept"):
+            said[row["subject"]] = json.loads(row["body"]).get("digest", "")
+        previous, expected = row["hash"], expected + 1
+    _check_records(connection, said)
+    return expected - 1
+
+
+def _check_records(connection: Connection, said: dict[str, str]) -> None:
+    from .tables import record
+
+    for row in connection.execute(select(record.c.id, record.c.digest)):
+        if said.get(row.id) != row.digest:
+            raise RecordError(
+                f"record {row.id} is not what the audit log says was made",
+                try_="compare the yard with its last backup",
+            )

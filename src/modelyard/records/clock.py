@@ -1,0 +1,15 @@
+"""The time as records write it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+
+def now() -> str:
+    """UTC, to the millisecond, such as 2026-11-24T22:10:58.123Z; sorts as text."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def age_s(since: str) -> float:
+    """Seconds from `since`, a time written by `now`."""
+    return (datetime.now(UTC) - datetime.fromisoformat(since)).total_seconds()

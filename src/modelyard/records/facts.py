@@ -1,0 +1,58 @@
+"""Every fact that a record may hold: its name, unit and meaning, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What a fact's number says, and whether more of it is better."""
+
+    unit: str
+    text: str
+    better: str  # "high", "low" or "" where neither is
+
+
+FACTS: dict[str, Meaning] = {
+    "data.documents": Meaning("documents", "documents kept in the corpus", "high"),
+    "data.pairs.train": Meaning("pairs", "pairs that tuning may learn from", "high"),
+    "data.pairs.select": Meaning("pairs", "pairs that the search and the gates look at", "high"),
+    "data.pairs.report": Meaning("pairs", "pairs kept for the one headline score", "high"),
+    "data.dropped": Meaning("items", "documents and pairs dropped, each with its rule", "low"),
+    "data.redacted": Meaning("places", "e-mail addresses and phone numbers replaced", ""),
+    "task.answer_tokens_p99": Meaning("tokens", "99th percentile of the length of an answer", ""),
+    "index.passages": Meaning("passages", "passages that can be cited", "high"),
+    "index.score_limit": Meaning("score", "retrieval score below which the answer is NOT STATED", ""),
+    "index.false_accept": Meaning("share", "share of questions about absent things above the score limit", "low"),
+    "retrieval.hit": Meaning("share", "share of questions whose own passage is among the retrieved", "high"),
+    "train.tokens": Meaning("tokens", "tokens trained on, padding not counted", ""),
+    "train.tps": Meaning("tokens/s", "tokens trained per second", "high"),
+    "train.loss_first": Meaning("nats/token", "mean loss over the first tenth of the run", "low"),
+    "train.loss_last": Meaning("nats/token", "mean loss over the last tenth of the run", "low"),
+    "train.memory_peak_gib": Meaning("GiB", "largest resident memory while training", "low"),
+    "train.parameters": Meaning("parameters", "parameters that were trained", ""),
+    "model.parameters": Meaning("parameters", "parameters of the whole model", ""),
+    "candidate.size_mib": Meaning("MiB", "size of the model file", "low"),
+    "quality.task": Meaning("share", "macro mean of answerable and unanswerable", "high"),
+    "quality.answerable": Meaning("share", "right answers where the passage states one", "high"),
+    "quality.unanswerable": Meaning("share", "NOT STATED where the passage states none", "high"),
+    "quality.grounded": Meaning("share", "right answers and right refusals with retrieved passages", "high"),
+    "gain.task": Meaning("share", "quality.task minus that of the untuned base on the same pairs", "high"),
+    "loss.task": Meaning("share", "quality.task of the reference minus this one's, paired", "low"),
+    "safety.false_answer": Meaning("share", "answers given where the passage states none", "low"),
+    "parity.identity": Meaning("differences", "differences between the file's metadata and the model's", "low"),
+    "parity.fault": Meaning("nats", "mean difference of log-probability, engine against torch on this file", "low"),
+    "parity.kl": Meaning("nats/token", "divergence of this file's weights from the original model", "low"),
+    "speed.decode_tps.c1": Meaning("tokens/s", "tokens generated per second, one caller", "high"),
+    "speed.decode_tps.c8": Meaning("tokens/s", "tokens generated per second, eight callers together", "high"),
+    "speed.prefill_tps.c1": Meaning("tokens/s", "prompt tokens read per second, one caller", "high"),
+    "speed.prefill_tps.c8": Meaning("tokens/s", "prompt tokens read per second, eight callers together", "high"),
+    "latency.ttft_p50_s.c1": Meaning("s", "median time to the first token, one caller", "low"),
+    "latency.ttft_p95_s.c1": Meaning("s", "95th percentile of the time to the first token, one caller", "low"),
+    "latency.ttft_p50_s.c8": Meaning("s", "median time to the first token, eight callers", "low"),
+    "latency.ttft_p95_s.c8": Meaning("s", "95th percentile of the time to the first token, eight callers", "low"),
+    "memory.peak_gib": Meaning("GiB", "largest resident memory of the engine's process", "low"),
+    "cost.usd_per_mtok": Meaning("USD/1M tokens", "machine cost of a million tokens at the project's mix", "low"),
+    "cost.usd_per_1k_answers": Meaning("USD/1k answers", "machine cost of a thousand answers at the mix", "low"),
+}

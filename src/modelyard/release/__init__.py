@@ -1,0 +1,48 @@
+"""The release room: gates, the choice among verdicts, and the folder that is served."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_WHERE = {
+    "CHOOSE": "settings",
+    "ChooseSettings": "settings",
+    "Gate": "settings",
+    "Mix": "settings",
+    "Release": "settings",
+    "gates_for": "settings",
+    "Judgement": "gates",
+    "judge": "gates",
+    "Pick": "choose",
+    "Row": "choose",
+    "Verdict": "choose",
+    "finalists": "choose",
+    "pick": "choose",
+    "reference": "choose",
+    "verdict": "choose",
+}
+
+__all__ = [  # noqa: F822 - the names are looked up when they are asked for
+    "CHOOSE",
+    "ChooseSettings",
+    "Gate",
+    "Judgement",
+    "Mix",
+    "Pick",
+    "Release",
+    "Row",
+    "Verdict",
+    "finalists",
+    "gates_for",
+    "judge",
+    "pick",
+    "reference",
+    "verdict",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHERE:
+        return getattr(import_module(f".{_WHERE[name]}", __name__), name)
+    raise AttributeError(f"the release room offers no {name}")

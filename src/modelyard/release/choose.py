@@ -1,0 +1,152 @@
+"""Which verdict is released: the cheapest whose gates hold. Pure: verdicts and gates in, a pick out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..records.shapes import Fact, Record
+from .gates import Judgement, always, clearly_failed, judge, likely
+from .settings import Gate
+
+EQUAL_COST = 1.03  # costs so close are equal: two runs of one engine differ by as much
+COST = "cost.usd_per_1k_answers"
+UNQUANTISED = "F16"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What verify.measure found for one candidate on one engine."""
+
+    id: str
+    candidate: str  # record id
+    recipe: Mapping[str, Any]
+    engine: str
+    threads: int
+    fidelity: str
+    split: str
+    has_pairs: bool
+    max_answer_tokens: int
+    facts: Mapping[str, Fact]
+    limits: Mapping[str, float]
+
+    @property
+    def label(self) -> str:
+        """A name for tables, such as "gguf Q4_0 on openvino"."""
+        return f"{self.recipe['format']} {self.recipe['type']} on {self.engine}"
+
+    @property
+    def what(self) -> tuple[str, str, int]:
+        """Candidate, engine, threads: the same at screen, full and report."""
+        return self.candidate, self.engine, self.threads
+
+    def number(self, name: str, otherwise: float) -> float:
+        """A fact's value, or `otherwise` where it was not measured."""
+        fact = self.facts.get(name)
+        return otherwise if fact is None or fact.value is None else fact.value
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A verdict held against the gates."""
+
+    verdict: Verdict
+    judgements: tuple[Judgement, ...]
+
+    @property
+    def failed(self) -> tuple[Judgement, ...]:
+        """The gates that do not hold."""
+        return tuple(judgement for judgement in self.judgements if not judgement.passed)
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """The winner, or None when no gate-keeping verdict was found; `rows` hold every full verdict."""
+
+    winner: Verdict | None
+    rows: tuple[Row, ...]
+    why: str
+
+
+def verdict(record: Record) -> Verdict:
+    """A record of verify.measure as a verdict."""
+    told = record.json("verdict.json")
+    return Verdict(
+        id=record.id,
+        candidate=told["candidate"],
+        recipe=told["recipe"],
+        engine=told["engine"],
+        threads=told["threads"],
+        fidelity=told["fidelity"],
+        split=told["split"],
+        has_pairs=told["has_pairs"],
+        max_answer_tokens=told["max_answer_tokens"],
+        facts=record.facts,
+        limits=told["limits"],
+    )
+
+
+def pick(verdicts: Sequence[Verdict], gates: Mapping[str, Gate]) -> Pick:
+    """Among the full verdicts whose gates hold, the cheapest; of equal cost, the better.
+
+    Better is a higher quality.task, or for a project without pairs a lower parity.kl. A verdict without a
+    cost is not released: nobody could say what it is to be preferred to.
+    """
+    full = sorted((v for v in verdicts if v.fidelity == "full"), key=lambda v: v.id)
+    rows = tuple(Row(v, tuple(judge(v.facts, {**always(v.limits), **gates}))) for v in full)
+    held = [row.verdict for row in rows if not row.failed and row.verdict.number(COST, -1) >= 0]
+    if not held:
+        why = (
+            "no candidate was measured in full"
+            if not full
+            else f"none of {len(full)} candidates keeps every gate"
+        )
+        return Pick(None, rows, why)
+    cheapest = min(v.number(COST, 0) for v in held)
+    equal = [v for v in held if v.number(COST, 0) <= cheapest * EQUAL_COST]
+    winner = min(equal, key=_worse)
+    why = f"the cheapest of {len(held)} that keep every gate: {winner.number(COST, 0):.4g} USD/1k answers"
+    if len(equal) > 1:
+        by = "quality.task" if winner.has_pairs else "parity.kl"
+        why += f"; {len(equal)} cost the same within 3%, and it has the best {by}"
+    return Pick(winner, rows, why)
+
+
+def finalists(screens: Sequence[Verdict], gates: Mapping[str, Gate], n: int = 2) -> list[Verdict]:
+    """The screens worth measuring in full, at most `n`.
+
+    Those that fail a gate for certain are out. Of the others the cheapest, those first whose estimates keep
+    the gates on quality; each of another file while there are several, for engines hardly change quality.
+    """
+    left = [v for v in screens if not clearly_failed(v.facts, {**always(v.limits), **gates})]
+    left.sort(key=lambda v: (not likely(v.facts, gates), *_dearer(v)))
+    files: set[str] = set()
+    first: list[Verdict] = []
+    for v in left:
+        if v.candidate not in files:
+            files.add(v.candidate)
+            first.append(v)
+    return (first + [v for v in left if v not in first])[:n]
+
+
+def reference(screens: Sequence[Verdict]) -> Verdict | None:
+    """The screen that task loss is counted from: the unquantised file on its cheapest engine that is right.
+
+    None when no engine does: task loss then stays unmeasured.
+    """
+    right = [
+        v
+        for v in screens
+        if v.recipe["type"] == UNQUANTISED and not clearly_failed(v.facts, always(v.limits))
+    ]
+    return min(right, key=_dearer, default=None)
+
+
+def _dearer(v: Verdict) -> tuple[float, str]:
+    return v.number(COST, float("inf")), v.id
+
+
+def _worse(v: Verdict) -> tuple[float, float, str]:
+    better = -v.number("quality.task", -1) if v.has_pairs else v.number("parity.kl", float("inf"))
+    return better, *_dearer(v)

@@ -1,0 +1,165 @@
+"""release.choose: one verdict and its index become the folder that is served, or a refusal says why not.
+
+Reads verdicts (screens and fulls), the winner's verdict on `report`, the candidates, the corpus (whose rights
+the card names) and perhaps an index; writes the release.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from ..errors import RecordError, Refused
+from ..records.digest import canonical
+from ..records.shapes import Choice, Fact, Inputs, Output, Record, Workspace, fact_json
+from . import card
+from .choose import Pick, Row, Verdict, pick, verdict
+from .files import place, write_sums
+from .gates import Judgement, always, judge
+from .settings import ChooseSettings
+
+CANDIDATE_FILES = (
+    "model.gguf",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+    "config.json",
+    "base.json",
+)
+INDEX_FILES = ("passages.db", "index.json")
+# Facts that come from the questions of a split: never carried from one split to another.
+BY_SPLIT = ("quality.", "safety.", "gain.", "loss.")
+
+
+def run(settings: ChooseSettings, inputs: Inputs, workspace: Workspace) -> Output:
+    """Choose, hold the winner's report against the gates, and write the release.
+
+    Raises Refused with a table of gates when none holds, or when the winner fails on `report`: then no second
+    candidate is tried, for its pairs have been seen.
+    """
+    verdicts = [verdict(record) for record in inputs.all("verdicts")]
+    choice = pick(verdicts, settings.gates)
+    if choice.winner is None:
+        raise Refused(
+            f"no release: {choice.why}\n{refusal_table(choice.rows)}",
+            try_="a gate that fits what was measured, more training, or another base",
+        )
+    winner = choice.winner
+    report = _report(winner, inputs)
+    facts = reported(winner, report)
+    judgements = judge(facts, {**always(winner.limits), **settings.gates})
+    if any(not judgement.passed for judgement in judgements):
+        row = Row(report or winner, tuple(judgements))
+        raise Refused(
+            f"no release: {winner.label} held on select but fails on report\n{refusal_table([row])}",
+            try_="new pairs before the next attempt: those of report have been seen now",
+        )
+    candidate = _candidate(winner, inputs)
+    index = inputs.one("index") if inputs.all("index") else None
+    for name in CANDIDATE_FILES:
+        place(candidate.folder / name, workspace.out / name)
+    for name in INDEX_FILES if index else ():
+        place(index.folder / name, workspace.out / name) if index else None
+    told = _told(settings, choice, winner, report, facts, judgements, index)
+    (workspace.out / "release.json").write_bytes(canonical(told))
+    text = card.write(
+        settings,
+        choice,
+        winner,
+        facts=facts,
+        judgements=judgements,
+        on_report=report is not None,
+        base=candidate.json("base.json"),
+        sources=inputs.one("corpus").json("sources.json"),
+        index=index.json("index.json") if index else None,
+        compared=[verdict(record) for record in inputs.all("report")],
+    )
+    (workspace.out / "README.md").write_text(text, "utf-8")
+    write_sums(workspace.out)
+    return Output(facts, (Choice("winner", winner.label, choice.why),))
+
+
+def reported(winner: Verdict, report: Verdict | None) -> dict[str, Fact]:
+    """The facts of the release: quality from `report` alone, the rest from there if measured again."""
+    if report is None:
+        return dict(winner.facts)
+    again = {name: fact for name, fact in report.facts.items() if fact.value is not None}
+    carried = {name: fact for name, fact in winner.facts.items() if not name.startswith(BY_SPLIT)}
+    return {**report.facts, **carried, **again}
+
+
+def refusal_table(rows: Sequence[Row]) -> str:
+    """Candidate, gate, value and limit of every gate that does not hold, a line each."""
+    cells = [("candidate", "gate", "value", "limit", "why")]
+    for row in rows:
+        for failed in row.failed:
+            value = "unmeasured" if failed.value is None else f"{failed.value:.4g}"
+            cells.append(
+                (row.verdict.label, failed.gate, value, f"{failed.kind} {failed.limit:g}", failed.why)
+            )
+    if len(cells) == 1:
+        return "(nothing was measured in full, or nothing has a cost)"
+    widths = [max(len(line[at]) for line in cells) for at in range(4)]
+    return "\n".join(
+        "  ".join([*(c.ljust(w) for c, w in zip(line, widths, strict=False)), line[4]]) for line in cells
+    )
+
+
+def _report(winner: Verdict, inputs: Inputs) -> Verdict | None:
+    """The winner's verdict on `report`; None for a project without pairs."""
+    found = [v for v in map(verdict, inputs.all("report")) if v.what == winner.what]
+    if not found and winner.has_pairs:
+        raise RecordError(
+            f"{winner.label} was not scored on report",
+            try_="`up`, which scores the winner before it is released",
+        )
+    return found[0] if found else None
+
+
+def _candidate(winner: Verdict, inputs: Inputs) -> Record:
+    found = [record for record in inputs.all("candidates") if record.id == winner.candidate]
+    if len(found) != 1:
+        raise RecordError(f"the winner's candidate {winner.candidate} is not among the inputs")
+    return found[0]
+
+
+def _told(
+    settings: ChooseSettings,
+    choice: Pick,
+    winner: Verdict,
+    report: Verdict | None,
+    facts: Mapping[str, Fact],
+    judgements: Sequence[Judgement],
+    index: Record | None,
+) -> dict[str, Any]:
+    """release.json: what serving needs to know, and what was decided."""
+    p99 = winner.facts.get("task.answer_tokens_p99")
+    return {
+        "project": settings.project,
+        "engine": winner.engine,
+        "threads": winner.threads,
+        "recipe": winner.recipe,
+        "task": settings.task,
+        "ground": settings.ground if index else None,
+        "score_limit": index.json("index.json")["limit"] if index else None,
+        "answer_tokens_p99": p99.value if p99 else None,
+        "max_answer_tokens": winner.max_answer_tokens,
+        "facts": fact_json(facts),
+        "gates": [asdict(judgement) for judgement in judgements],
+        "winner": {
+            "candidate": winner.candidate,
+            "verdict": winner.id,
+            "report": report.id if report else None,
+            "why": choice.why,
+        },
+        "candidates": [
+            {
+                "label": row.verdict.label,
+                "verdict": row.verdict.id,
+                "facts": fact_json(row.verdict.facts),
+                "failed": [asdict(judgement) for judgement in row.failed],
+            }
+            for row in choice.rows
+        ],
+    }

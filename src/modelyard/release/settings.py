@@ -1,0 +1,109 @@
+"""Settings of the release room: the gates and the load of a project, and the step that chooses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field, field_validator, model_validator
+
+from ..records.facts import FACTS
+from ..records.settings import Settings
+from ..records.shapes import Step
+
+CHOOSE = Step("release.choose", 1, "modelyard.release.make:run")
+
+LOSS = "quality.task"  # the fact whose loss against the reference is measured (loss.task)
+
+
+class Gate(Settings):
+    """A limit that a fact must keep: one of the three. An unmeasured fact does not keep it."""
+
+    min: float | None = None
+    """Least value. A share must keep it with the lower bound of its 95% interval."""
+    max: float | None = None
+    """Largest value. A share must keep it with the upper bound of its 95% interval."""
+    max_loss: float | None = Field(default=None, ge=0, le=1)
+    """Most that may be lost against the unquantised file, by the upper bound of the paired difference."""
+
+    @model_validator(mode="after")
+    def _one(self) -> Gate:
+        if sum(limit is not None for limit in (self.min, self.max, self.max_loss)) != 1:
+            raise ValueError("a gate has one limit: min, max or max_loss")
+        return self
+
+    @property
+    def kind(self) -> str:
+        """Which of the three it is."""
+        return "min" if self.min is not None else "max" if self.max is not None else "max_loss"
+
+    @property
+    def limit(self) -> float:
+        """The number that must be kept."""
+        return next(limit for limit in (self.min, self.max, self.max_loss) if limit is not None)
+
+
+class Mix(Settings):
+    """The load that speed and cost are measured at."""
+
+    callers: int = Field(default=8, ge=1, le=256)
+    """Questions under way at once."""
+    input_tokens: int = Field(default=250, ge=1)
+    """Tokens of a prompt, passages and template included."""
+    output_tokens: int = Field(default=30, ge=2)
+    """Tokens of an answer."""
+
+
+class Release(Settings):
+    """The block `release` of the project file."""
+
+    gates: Mapping[str, Gate] = Field(default_factory=dict)
+    """Limits by fact. Identity, fault and divergence of the file are always gates."""
+    mix: Mix = Mix()
+    """The load that speed and cost are measured at."""
+    engines: tuple[str, ...] | None = None
+    """Engines to try; all that are installed unless named."""
+
+    @field_validator("gates")
+    @classmethod
+    def _known(cls, gates: Mapping[str, Gate]) -> Mapping[str, Gate]:
+        return check_gates(gates)
+
+
+def check_gates(gates: Mapping[str, Gate]) -> Mapping[str, Gate]:
+    """The gates, if each names a fact that there is. Raises ValueError naming the nearest fact."""
+    from difflib import get_close_matches
+
+    for name, gate in gates.items():
+        if name not in FACTS:
+            near = get_close_matches(name, FACTS, 1)
+            raise ValueError(f"there is no fact {name}" + (f"; did you mean {near[0]}?" if near else ""))
+        if gate.kind == "max_loss" and name != LOSS:
+            raise ValueError(f"max_loss is measured for {LOSS}, not for {name}: give min or max")
+    return gates
+
+
+def gates_for(gates: Mapping[str, Gate], *, has_pairs: bool) -> dict[str, Gate]:
+    """The project's gates, with those that nobody has to ask for.
+
+    With pairs: at most 0.05 of quality.task lost against the unquantised file, unless it has a gate.
+    """
+    return ({LOSS: Gate(max_loss=0.05)} if has_pairs else {}) | dict(gates)
+
+
+class ChooseSettings(Settings):
+    """What release.choose is told."""
+
+    project: str
+    """Name of the project; the served model's id."""
+    gates: Mapping[str, Gate]
+    """All gates, the defaults among them (see gates_for)."""
+    task: Mapping[str, Any] = Field(default_factory=dict)
+    """The project's block `task`, for serving and the card."""
+    ground: Mapping[str, Any] | None = None
+    """The project's block `ground`; None: answers without retrieval."""
+
+    @field_validator("gates")
+    @classmethod
+    def _known(cls, gates: Mapping[str, Gate]) -> Mapping[str, Gate]:
+        return check_gates(gates)

@@ -1,0 +1,237 @@
+"""verify.measure: one candidate on one engine of this machine: fault, quality, speed, memory, cost.
+
+Reads the candidate, its reference (identity and torch's log-probabilities), the corpus, perhaps an index and
+two verdicts to be compared with; writes verdict.json and answers.jsonl.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from ..engines.protocol import Engine
+from ..errors import RecordError, SourceError
+from ..prompt import Prompter, conversation
+from ..records.digest import canonical, digest
+from ..records.facts import FACTS
+from ..records.shapes import Choice, Fact, Inputs, Output, Record, Workspace
+from . import forced, parity, quality, speed
+from .intervals import LEVEL
+from .items import Item, choose, items, read_jsonl
+from .settings import Fidelity, MeasureSettings
+
+if TYPE_CHECKING:
+    from ..index.bm25 import Bm25
+
+SPLIT: dict[Fidelity, str] = {"screen": "select", "full": "select", "report": "report"}
+FAULT_ITEMS = 8  # at full and report; the screen forces them all, and the engine has not changed since
+LONGEST_ANSWER = 64  # tokens, where no right answers tell how long one is
+SPARE_TOKENS = 8  # engines count a begin token or a last one differently
+CORPUS_TOKENS = 30_000  # for the prompts of the speed measurement: 64 windows that hardly overlap
+NOT_THE_MODEL = "the file is not the model, so it was not run (parity.identity)"
+MEASURED = tuple(
+    name
+    for name in FACTS
+    if name.partition(".")[0] in ("quality", "safety", "gain", "loss", "speed", "latency", "memory", "cost")
+    or name == "parity.fault"
+)
+LONGEST_TEXT = 20_000  # characters of one document, so that several take part
+
+
+def run(settings: MeasureSettings, inputs: Inputs, workspace: Workspace) -> Output:
+    """Measure one candidate on one engine.
+
+    Raises EngineError (crashed, hung, wrong) when the engine fails: the candidate then fails, not the search.
+    """
+    candidate, reference, corpus = inputs.one("candidate"), inputs.one("reference"), inputs.one("corpus")
+    split = SPLIT[settings.fidelity]
+    file_type = str(candidate.json("recipe.json")["type"])
+    limits = {
+        "parity.fault": parity.fault_limit(settings.engine, file_type),
+        "parity.kl": parity.kl_limit(file_type),
+    }
+    compared = {role: _other(inputs, role, split) for role in ("base", "against")}
+    prompter = Prompter(candidate.folder)
+    items_forced = forced.load(reference.folder / "forced.json")
+    if settings.fidelity != "screen":
+        items_forced = items_forced[:FAULT_ITEMS]
+    asked = choose(
+        items(read_jsonl(corpus.folder / f"pairs.{split}.jsonl")), settings.items, seed=settings.seed
+    )
+    p99, cap, why_cap = _cap(prompter, corpus, asked)
+    index, why_not_grounded = _index(settings, inputs)
+    try:
+        plan = quality.plan(prompter, asked, index, settings.passages)
+    finally:
+        if index is not None:
+            index.close()
+    text = corpus_tokens(prompter, corpus, seed=settings.seed)
+
+    facts = {name: reference.fact(name) for name in ("parity.identity", "parity.kl")}
+    facts["task.answer_tokens_p99"] = Fact(p99, "tokens", why="" if p99 else quality.NO_PAIRS)
+    answers = quality.Answers((), ())
+    if facts["parity.identity"].value == 0:
+        with _engine(settings, candidate, plan, items_forced, cap) as engine:
+            workspace.report(f"{settings.engine}: fault parity")
+            facts["parity.fault"] = parity.fault_fact(
+                parity.fault(engine, items_forced), limits["parity.fault"]
+            )
+            workspace.report(f"{settings.engine}: {len(plan.prompts)} questions")
+            answers = quality.ask(
+                engine,
+                prompter,
+                plan,
+                max_tokens=cap,
+                score=settings.task_score,
+                silence_s=settings.silence_s,
+            )
+            facts |= _speed(settings, engine, text, workspace)
+            facts["memory.peak_gib"] = Fact(engine.memory_peak_gib(), "GiB")
+        facts |= quality.facts(answers, why_not_grounded=why_not_grounded, seed=settings.seed)
+        facts |= _compared(settings, [asdict(answer) for answer in answers.own], compared)
+    else:  # nothing that it would answer is worth knowing
+        facts |= {
+            name: Fact(None, FACTS[name].unit, why=NOT_THE_MODEL) for name in MEASURED if name not in facts
+        }
+
+    _write_rows(workspace, "answers.jsonl", answers.own)
+    _write_rows(workspace, "grounded.jsonl", answers.grounded)
+    verdict = settings.model_dump(mode="json", exclude={"silence_s"}) | {
+        "split": split,
+        "candidate": candidate.id,
+        "recipe": candidate.json("recipe.json"),
+        "has_pairs": bool(asked),
+        "max_answer_tokens": cap,
+        "limits": limits,
+    }
+    (workspace.out / "verdict.json").write_bytes(canonical(verdict))
+    return Output(facts, (Choice("longest answer", f"{cap} tokens", why_cap),))
+
+
+def _write_rows(workspace: Workspace, name: str, answers: Sequence[quality.Answer]) -> None:
+    (workspace.out / name).write_bytes(b"".join(canonical(asdict(answer)) + b"\n" for answer in answers))
+
+
+def _other(inputs: Inputs, role: str, split: str) -> Record | None:
+    """The verdict to be compared with, if the graph names one. Raises RecordError for one on other pairs."""
+    if not inputs.all(role):
+        return None
+    record = inputs.one(role)
+    if record.json("verdict.json")["split"] != split:
+        raise RecordError(
+            f"the verdict to compare with as {role} looked at other pairs than {split}", where=record.id
+        )
+    return record
+
+
+def _index(settings: MeasureSettings, inputs: Inputs) -> tuple[Bm25 | None, str]:
+    """The index to retrieve from, or why there is none."""
+    if not inputs.all("index"):
+        return None, "the project does not ground its answers"
+    if settings.fidelity == "screen":
+        return None, "retrieval is measured at full and report, not at a screen"
+    from ..index.bm25 import Bm25
+
+    return Bm25.load(inputs.one("index").folder), ""
+
+
+def _cap(prompter: Prompter, corpus: Record, asked: Sequence[Item]) -> tuple[int | None, int, str]:
+    """p99 of the right answers' length, the cap that follows from it, and the reason of the cap."""
+    train = items(read_jsonl(corpus.folder / "pairs.train.jsonl"))
+    p99 = quality.answer_tokens(prompter, train or asked)
+    if p99 is None:
+        return None, LONGEST_ANSWER, f"{quality.NO_PAIRS}, so nothing tells how long an answer is"
+    return p99, p99, f"99 of 100 right answers of {'train' if train else 'the asked pairs'} are no longer"
+
+
+@contextmanager
+def _engine(
+    settings: MeasureSettings,
+    candidate: Record,
+    plan: quality.Plan,
+    items_forced: Sequence[forced.Forced],
+    cap: int,
+) -> Iterator[Engine]:
+    """The engine in its worker process, with room for the longest of what it will be asked."""
+    from .. import engines
+
+    longest = max(
+        settings.mix.input_tokens + settings.mix.output_tokens,
+        *(len(item.prompt) + len(item.answer) for item in items_forced),
+        *(len(prompt) + cap for prompt in plan.prompts),
+    )
+    engine: Engine = engines.start(
+        settings.engine,
+        candidate.folder / "model.gguf",
+        threads=settings.threads,
+        callers=max(quality.CALLERS, settings.mix.callers, *speed.CALLERS),
+        context_tokens=longest + SPARE_TOKENS,
+        limit_s=settings.silence_s,
+    )
+    try:
+        yield engine
+    finally:
+        engine.close()
+
+
+def _speed(
+    settings: MeasureSettings, engine: Engine, text: Sequence[int], workspace: Workspace
+) -> dict[str, Fact]:
+    if not settings.speed:
+        return {
+            name: Fact(
+                None,
+                FACTS[name].unit,
+                why="speed was not asked for: it was measured with the same file before",
+            )
+            for name in MEASURED
+            if name.startswith(("speed.", "latency.", "cost."))
+        }
+    workspace.report(f"{settings.engine}: speed")
+    loads = speed.measure(engine, text, settings.mix, silence_s=settings.silence_s, seed=settings.seed)
+    found = speed.cost(
+        loads[settings.mix.callers],
+        settings.mix,
+        usd_per_hour=settings.usd_per_hour,
+        assumed=settings.price_is_assumed,
+    )
+    for callers in speed.CALLERS:
+        found |= speed.facts(loads[callers], settings.mix.input_tokens)
+    return found
+
+
+def corpus_tokens(prompter: Prompter, corpus: Record, *, seed: int) -> list[int]:
+    """Token ids of the corpus's text, documents or else pairs, in a seeded order: what speed is measured on.
+
+    Raises SourceError when the corpus holds no text.
+    """
+    rows = read_jsonl(corpus.folder / "documents.jsonl") or read_jsonl(corpus.folder / "pairs.train.jsonl")
+    ids: list[int] = []
+    for row in sorted(rows, key=lambda row: digest("speed", [seed, row["id"]])):
+        text = row.get("text") or "\n".join(m["content"] for m in conversation(row))
+        ids += prompter.encode(text[:LONGEST_TEXT])
+        if len(ids) >= CORPUS_TOKENS:
+            break
+    if not ids:
+        raise SourceError("the corpus holds no text to measure speed with", where=corpus.id)
+    return ids
+
+
+def _compared(
+    settings: MeasureSettings, rows: Sequence[Mapping[str, Any]], compared: Mapping[str, Record | None]
+) -> dict[str, Fact]:
+    """Gain over the base and loss against the reference, paired by question."""
+    base, against = compared["base"], compared["against"]
+    gain = Fact(None, "share", why="no verdict of the untuned base to compare with")
+    loss = Fact(None, "share", why="no verdict of the reference to compare with")
+    if base is not None:
+        gain = quality.paired(rows, read_jsonl(base.folder / "answers.jsonl"), seed=settings.seed)
+    if settings.is_reference and rows:
+        loss = Fact(
+            0.0, "share", n=len(rows), low=0.0, high=0.0, level=LEVEL, why="this is the reference itself"
+        )
+    elif against is not None:
+        loss = quality.paired(read_jsonl(against.folder / "answers.jsonl"), rows, seed=settings.seed)
+    return {"gain.task": gain, "loss.task": loss}

@@ -1,0 +1,63 @@
+"""verify.reference: what belongs to a file and not to an engine. Is it this model, and what would torch say?
+
+Reads a candidate, its model and the corpus; writes identity.json and forced.json.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from ..prompt import Prompter
+from ..records.digest import canonical, file_sha256
+from ..records.shapes import Choice, Fact, Inputs, Output, Workspace
+from . import forced, identity, intervals, weights
+from .settings import ReferenceSettings
+
+COPIED = (
+    "tokenizer.json",
+    "chat_template.jinja",
+)  # the engine's side uses the candidate's, tuning the model's
+
+
+def run(settings: ReferenceSettings, inputs: Inputs, workspace: Workspace) -> Output:
+    """Compare the file with the model by its metadata, its numbers and its distributions.
+
+    A file that is not the model is not run. Raises SourceError for a file that cannot be read or run, or a
+    corpus without any text.
+    """
+    candidate, model, corpus = inputs.one("candidate"), inputs.one("model"), inputs.one("corpus")
+    path = candidate.folder / "model.gguf"
+    prompter = Prompter(candidate.folder)
+    items, source = forced.choose_forced(prompter, corpus.folder, settings.items, seed=settings.seed)
+
+    workspace.report("comparing the file with the model")
+    rows = identity.differences(path, model.folder)
+    rows += [
+        identity.Difference(name, file_sha256(candidate.folder / name), file_sha256(model.folder / name))
+        for name in COPIED
+        if (candidate.folder / name).read_bytes() != (model.folder / name).read_bytes()
+    ]
+    if not rows:
+        rows = weights.compare(path, model.folder, str(candidate.json("recipe.json")["type"]))
+    kl = Fact(None, "nats/token", why="the file is not the model, so it was not run")
+    if not rows:
+        items, divergence = weights.measure(
+            path, model.folder, items, threads=workspace.threads, report=workspace.report
+        )
+        mean = intervals.mean(divergence.by_item, seed=settings.seed)
+        kl = Fact(
+            mean.value,
+            "nats/token",
+            n=mean.items,
+            low=mean.low,
+            high=mean.high,
+            level=intervals.LEVEL,
+            why=f"{divergence.tokens} answer tokens of {mean.items} items from the corpus's {source}",
+        )
+    forced.save(workspace.out / "forced.json", items)
+    (workspace.out / "identity.json").write_bytes(canonical({"differences": [asdict(row) for row in rows]}))
+    same = Fact(float(len(rows)), "differences", why="; ".join(row.what for row in rows[:5]))
+    return Output(
+        {"parity.identity": same, "parity.kl": kl},
+        (Choice("items", source, "pairs, where there are any, are what the model will be asked"),),
+    )

@@ -1,0 +1,64 @@
+"""Settings of the verify room, and its two steps."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from ..records.settings import Settings
+from ..records.shapes import Step
+
+REFERENCE = Step("verify.reference", 1, "modelyard.verify.reference:run")
+MEASURE = Step("verify.measure", 1, "modelyard.verify.measure:run", measures=True)
+
+Fidelity = Literal["screen", "full", "report"]
+Score = Literal["exact_match", "f1"]
+
+
+class ReferenceSettings(Settings):
+    """What verify.reference is told."""
+
+    items: int = Field(default=32, ge=4, le=256)
+    """Prompts on which the file's log-probabilities are kept and its divergence measured."""
+    seed: int = 0
+
+
+class Mix(Settings):
+    """The load that speed and cost are measured at."""
+
+    callers: int = Field(ge=1, le=256)
+    """Questions under way at once."""
+    input_tokens: int = Field(ge=1)
+    """Tokens of a prompt, passages and template included."""
+    output_tokens: int = Field(ge=1)
+    """Tokens of an answer."""
+
+
+class MeasureSettings(Settings):
+    """What verify.measure is told: one candidate on one engine, at one fidelity."""
+
+    engine: str
+    """A name of engines.ENGINES."""
+    threads: int = Field(ge=1)
+    """Threads of the engine."""
+    fidelity: Fidelity
+    """screen and full look at the pairs of `select`, report at those of `report`."""
+    items: int = Field(ge=1)
+    """Most pairs to ask."""
+    task_score: Score
+    """How an answer is scored."""
+    mix: Mix
+    usd_per_hour: float = Field(ge=0)
+    """Price of an hour of this machine."""
+    price_is_assumed: bool = False
+    """Nobody gave the price; the cost facts say so."""
+    passages: int = Field(default=1, ge=1, le=8)
+    """Passages put before a question, for the grounded score."""
+    speed: bool = True
+    """Whether to measure speed and cost."""
+    is_reference: bool = False
+    """This is the file that task loss is counted from: its loss is nought by definition."""
+    silence_s: float = Field(default=120.0, gt=0)
+    """An engine without a sign of life for so long counts as hung."""
+    seed: int = 0

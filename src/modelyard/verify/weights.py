@@ -1,0 +1,117 @@
+"""Torch's side of parity: this file's own weights and the original model, run and compared in float32."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .forced import Forced
+from .identity import Difference, weight_files
+
+if TYPE_CHECKING:
+    import torch
+
+# Largest relative error (root mean square) of a right conversion's tensor, and how far its scale may be off.
+# A block of 32 rounded to 4 bits is off by about 0.08 of its own size, to 8 bits by 0.005, half precision by
+# 0.0003; a transposed or permuted tensor is off by 0.3 to 1.4.
+ERROR_LIMITS: dict[str, tuple[float, float]] = {
+    "F16": (0.002, 0.001),
+    "Q8_0": (0.02, 0.005),
+    "Q4_0": (0.2, 0.03),
+}
+ERROR_LIMIT = (0.25, 0.05)
+
+
+@dataclass(frozen=True, slots=True)
+class Divergence:
+    """Mean KL(model || file) in nats over the answer positions of each item."""
+
+    by_item: tuple[float, ...]
+    tokens: int
+
+
+def compare(path: Path, folder: Path, file_type: str) -> list[Difference]:
+    """Tensors of the file whose numbers are further from the model's than this file type explains.
+
+    Names and shapes are taken to agree. Raises SourceError for a file that cannot be read.
+    """
+    from safetensors import safe_open
+
+    from ..engines import gguf_file
+
+    file = gguf_file.state_dict(path)
+    most, scale = ERROR_LIMITS.get(file_type, ERROR_LIMIT)
+    rows = []
+    for part in weight_files(folder):
+        with safe_open(part, framework="pt") as tensors:
+            for name in sorted(tensors.keys()):
+                if name not in file:
+                    continue
+                right, mine = tensors.get_tensor(name).float().flatten(), file[name].float().flatten()
+                size = float(right @ right)
+                if size == 0:
+                    continue
+                error = (float((mine - right).square().sum()) / size) ** 0.5
+                slope = float(mine @ right) / size
+                if not error <= most or abs(slope - 1) > scale:
+                    rows.append(
+                        Difference(
+                            f"numbers of {name}",
+                            f"off by {error:.3g} of their size, scale {slope:.4g}",
+                            f"within {most:g} and {scale:g} for {file_type}",
+                        )
+                    )
+    return rows
+
+
+def measure(
+    path: Path, folder: Path, forced: Sequence[Forced], *, threads: int, report: Callable[..., None]
+) -> tuple[list[Forced], Divergence]:
+    """Run the file's weights and the original model over the items, teacher-forced.
+
+    Gives the items with the file's log-probabilities, and the divergence. Raises SourceError when either
+    cannot be run.
+    """
+    import torch
+
+    from ..engines.torch_engine import load
+
+    done: list[Forced] = []
+    divergence: list[float] = []
+    with _threads(threads), torch.inference_mode():
+        mine, right = load(path), load(folder)
+        for at, item in enumerate(forced):
+            a, b = log_probabilities(mine, item), log_probabilities(right, item)
+            told = a.gather(1, torch.tensor(item.answer)[:, None])[:, 0]
+            done.append(replace(item, logprobs=tuple(round(float(v), 6) for v in told)))
+            divergence.append(float((b.exp() * (b - a)).sum(dim=1).mean().clamp(min=0)))
+            report("torch runs the file and the model", done=at + 1, total=len(forced))
+    return done, Divergence(tuple(divergence), sum(len(item.answer) for item in forced))
+
+
+def log_probabilities(model: Any, item: Forced) -> torch.Tensor:
+    """Log-probabilities (len(answer), vocabulary) at the positions that predict the answer's tokens.
+
+    Only these positions go through the output head: it is a third of a small model's work.
+    """
+    import torch
+
+    ids = torch.tensor([[*item.prompt, *item.answer[:-1]]])
+    logits = model(input_ids=ids, use_cache=False, logits_to_keep=len(item.answer)).logits[0]
+    found: torch.Tensor = logits.float().log_softmax(dim=-1)
+    return found
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
