@@ -9,7 +9,7 @@ import click
 
 from ..errors import ProjectError, SourceError
 from ..flow import NOUNS, Stale, Walk, line
-from ..records.runs import unfinished
+from ..records.runs import Run, unfinished
 from ..records.shapes import Record, fact_json
 from .place import Place
 from .table import duration, facts, measured, size, table
@@ -49,8 +49,7 @@ def status(voice: Voice, folder: Path) -> None:
         ]
         parts = [table(["step", "state", "record", "took", "made"], rows)] if rows else []
         for r in runs:
-            said = "{step} is run by process {pid} on {host} since {since}" if r.alive else "{step} was killed (process {pid}); `modelyard up` goes on from its last checkpoint"
-            parts.append(translate(said, step=r.step, pid=r.pid, host=r.host, since=r.started))
+            parts.append(_run(r))
         if blocked:
             parts.append(translate("cannot go on: {what}", what=str(blocked)))
         parts.append(translate("release: {id}", id=releases[0].id) if releases else translate("no release yet; next: modelyard up"))
@@ -114,6 +113,14 @@ def why(voice: Voice, folder: Path, noun: str, id: str | None) -> None:
         return "\n\n".join(parts)
 
     voice.done(result, text)
+
+
+def _run(run: Run) -> str:
+    if run.alive:
+        said = translate("{step} is run by process {pid} on {host} since {since}", step=run.step, pid=run.pid, host=run.host, since=run.started)
+    else:
+        said = translate("{step} was killed (process {pid}); `modelyard up` goes on from its last checkpoint", step=run.step, pid=run.pid)
+    return said
 
 
 def _find(place: Place, noun: str, id: str | None) -> list[Record]:

@@ -45,9 +45,10 @@ def sweep(voice: Voice, folder: Path, dry: bool, only_damaged: bool) -> None:
         "work_folders": swept.work_folders,
         "bytes": swept.bytes,
     }
-    said = "would drop" if dry else "dropped"
     text = translate(
-        said + " {records} records, {contents} contents, {work} work folders: {bytes}",
+        "would drop {records} records, {contents} contents, {work} work folders: {bytes}"
+        if dry
+        else "dropped {records} records, {contents} contents, {work} work folders: {bytes}",
         records=len(swept.records),
         contents=swept.contents,
         work=swept.work_folders,

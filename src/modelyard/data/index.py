@@ -18,21 +18,24 @@ from .language import language
 from .settings import IndexSettings
 
 LEVEL = 0.95
+_REPORT_EVERY = 50  # documents
 
 
 def run(settings: IndexSettings, inputs: Inputs, workspace: Workspace) -> Output:
     """Make the Index of a Corpus. Raises SourceError when the Corpus holds no document."""
     corpus = inputs.one("corpus").folder
+    ground = settings.ground
     languages: Counter[str] = Counter()
     passages: list[Passage] = []
     for done, row in enumerate(_rows(corpus / "documents.jsonl"), 1):
         languages[language(row["text"])] += 1
-        pieces = cut(row["text"], settings.ground.passage_tokens)
+        pieces = cut(row["text"], ground.passage_tokens)
         passages += [
             Passage(row["id"], row["title"], piece.heading, piece.text, row["licence"], row["owner"])
             for piece in pieces
         ]
-        workspace.report("cut into passages", done=done, passages=len(passages))
+        if done % _REPORT_EVERY == 0:
+            workspace.report("cut into passages", done=done, passages=len(passages))
     if not passages:
         raise SourceError(
             "there is no document to index",
@@ -43,7 +46,7 @@ def run(settings: IndexSettings, inputs: Inputs, workspace: Workspace) -> Output
     index = Bm25(workspace.out / "passages.db")
     try:
         workspace.report("calibrate the score limit")
-        calibration = answerable_limit(index, settings.ground.false_accept, settings.seed)
+        calibration = answerable_limit(index, ground.false_accept, settings.seed, ground.passages)
         hit = _hit(index, corpus / "pairs.select.jsonl", settings)
     finally:
         index.close()
@@ -52,9 +55,9 @@ def run(settings: IndexSettings, inputs: Inputs, workspace: Workspace) -> Output
         "documents": sum(languages.values()),
         "languages": dict(languages),
         "limit": None if calibration is None else calibration.limit,
-        "passage_tokens": settings.ground.passage_tokens,
+        "passage_tokens": ground.passage_tokens,
         "passages": len(passages),
-        "score": "bm25 / (2.2 * sum of idf)",
+        "score": "share of squared idf covered",
     }
     text = json.dumps(about, ensure_ascii=False, sort_keys=True, allow_nan=False, indent=2)
     (workspace.out / "index.json").write_text(text + "\n", "utf-8", newline="\n")
@@ -103,12 +106,12 @@ def _limit_facts(calibration: Calibration | None) -> dict[str, Fact]:
 def _limit_choice(calibration: Calibration | None, settings: IndexSettings) -> Choice:
     if calibration is None:
         return Choice("score_limit", "none", "too few headings to ask about: NOT STATED is left to the model")
-    c = calibration
+    c, most = calibration, settings.ground.false_accept
     return Choice(
         "score_limit",
         f"{c.limit:.3f}",
-        f"{c.queries} questions made of headings: with their {c.left_out} left out "
-        f"{c.false_accept:.1%} reach it (at most {settings.ground.false_accept:.0%} may), with it {c.accepted:.1%}",
+        f"of {c.queries} questions made of headings {c.false_accept:.1%} reach it with their {c.left_out} "
+        f"left out (at most {most:.0%} may), {c.accepted:.1%} with all in place and only the text looked at",
     )
 
 

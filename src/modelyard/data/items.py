@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .split import Part
+
 
 class Drop(Exception):
     """An item is left out by a rule. `detail` holds no text of the item."""
@@ -52,7 +54,7 @@ class Document:
 class Pair:
     """A question with its right answer, or a conversation (`messages`, then question and answer are "").
 
-    `group` is "" until it is known.
+    `group` is "" until it is known; `part` is the side of the split that the row itself names.
     """
 
     id: str
@@ -66,6 +68,7 @@ class Pair:
     absent: bool = False
     messages: tuple[Mapping[str, str], ...] = ()
     group: str = ""
+    part: Part | None = None
 
     def row(self) -> dict[str, Any]:
         """The pair as a row of pairs.*.jsonl."""

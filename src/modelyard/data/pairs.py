@@ -2,7 +2,7 @@
 
 Told by the fields of each row, in this order (`fields` of a source names other fields):
 `messages`; ShareGPT's `conversations`; `question`; Alpaca's `instruction`, with `input` put under it;
-`prompt` and `completion`; `text`, which is a document.
+`prompt` and `completion`; `text`, which is a document. Any pair may name its side in `split`.
 """
 
 from __future__ import annotations

@@ -75,9 +75,13 @@ def _documents(
             continue
         sheet.redacted[document.source] += places + more
         made.append(document)
+    # What a pair cites stays: two things may be told in nearly the same words.
+    cited = {names.get(pair.document, pair.document) for pair in read.pairs if pair.document}
     gone = set()
     for near in near_duplicates([document.text for document in made], settings.near_duplicate):
         document, twin = made[near.at], made[near.other]
+        if document.id in cited:
+            continue
         detail = f"{near.similarity:.2f} like {twin.id}"
         sheet.drop(document.source, "documents", document.item, "near_duplicate_document", detail)
         names[document.id] = twin.id
@@ -122,8 +126,23 @@ def _grouped(pairs: Sequence[Pair]) -> tuple[list[Pair], int]:
     return [pair if pair.group else replace(pair, group=pair.id) for pair in pairs], lonely
 
 
+def _named(pairs: Sequence[Pair], settings: PrepareSettings) -> dict[str, Part]:
+    """The part that the rows of a group name in their field `split`."""
+    named: dict[str, Part] = {}
+    for pair in pairs:
+        if pair.part and named.setdefault(pair.group, pair.part) != pair.part:
+            raise SourceError(
+                f"the rows of one group name two sides of the split: {named[pair.group]} and {pair.part}",
+                where=f"{pair.source}: {pair.item}, field 'split'",
+                try_=f"one side for all rows with the same {settings.hold_out.by!r}, or rows without 'split'",
+            )
+    return named
+
+
 def _split(pairs: Sequence[Pair], settings: PrepareSettings, sheet: Sheet) -> dict[Part, list[Pair]]:
-    part_of = assign({pair.group for pair in pairs}, settings.hold_out, settings.seed)
+    part_of = assign(
+        {pair.group for pair in pairs}, settings.hold_out, settings.seed, _named(pairs, settings)
+    )
     parts: dict[Part, list[Pair]] = {part: [] for part in PARTS}
     for pair in pairs:
         parts[part_of[pair.group]].append(pair)
@@ -157,6 +176,9 @@ def _choices(
     if lonely:
         why += f"; {lonely:,} rows have no {by!r} and no 'group', so each of them stands alone"
     found = [Choice("groups", f"{groups:,}", why)]
+    named = len({pair.group for pair in pairs if pair.part})
+    if named:
+        found.append(Choice("split", f"{named:,} groups named", "their rows name a side of the split"))
     known = {document.id for document in documents}
     strange = sum(pair.document is not None and pair.document not in known for pair in pairs)
     if strange and documents:

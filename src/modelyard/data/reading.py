@@ -19,12 +19,15 @@ from .readers.jsonl import Line
 from .readers.jsonl import rows as lines
 from .settings import PrepareSettings, Source
 from .sheet import Kind, Sheet
+from .split import part_named
 
 # Rules that say that nobody could read the item at all, as against one that was read and left out.
 _UNREADABLE = """
 unknown_type broken_gzip too_large binary bad_encoding broken_line not_an_object unknown_shape
 """
 UNREADABLE = frozenset(_UNREADABLE.split())
+
+_REPORT_EVERY = 50  # files; telling each of thousands would cost more than reading it
 
 _EMPTY_HEADING = re.compile(r"^#{1,6}[ \t]*$", re.MULTILINE)
 
@@ -67,7 +70,8 @@ def read_sources(
         for name in sorted(files.files):
             reader.file(name, read)
             done += 1
-            report("read", done=done, total=total)
+            if done % _REPORT_EVERY == 0 or done == total:
+                report("read", done=done, total=total)
         if not reader.readable:
             _refuse(source, sheet.dropped[before:])
     return Read(_with_unique_ids(read.documents), _with_unique_ids(read.pairs))
@@ -116,7 +120,9 @@ class _Reader:
                 read.documents.append(self._document(id, item, title, text))
             else:
                 made = rows.pair(line.row, shape, fields, id=id, source=self._source.path, item=item)
-                read.pairs.append(replace(made, group=self._group(line.row)))
+                read.pairs.append(
+                    replace(made, group=self._group(line.row), part=part_named(line.row.get("split")))
+                )
         except Drop as drop:
             self._drop(kind, item, drop)
 

@@ -56,9 +56,9 @@ class HoldOut(Settings):
 
     by: str = "document"
     """Field that groups pairs; rows of one group never stand on both sides of a split."""
-    select: float = Field(0.1, gt=0, lt=0.5)
+    select: float = Field(default=0.1, gt=0, lt=0.5)
     """Share of groups that the search and the gates look at."""
-    report: float = Field(0.2, gt=0, lt=0.5)
+    report: float = Field(default=0.2, gt=0, lt=0.5)
     """Share of groups kept for the one headline score."""
 
 
@@ -69,7 +69,7 @@ class PrepareSettings(Settings):
     hold_out: HoldOut = HoldOut()
     redact: tuple[Literal["email", "phone"], ...] = ("email", "phone")
     """Personal data replaced by a marker in documents and pairs."""
-    near_duplicate: float = Field(0.8, ge=0.5, le=1.0)
+    near_duplicate: float = Field(default=0.8, ge=0.5, le=1.0)
     """Jaccard similarity of word 5-grams from which two texts count as the same."""
     extract: bool = True
     """Whether an answer must be a span of its passage; so for the task kind extract."""
@@ -81,11 +81,11 @@ class PrepareSettings(Settings):
 class Ground(Settings):
     """Answers come from the indexed documents, with citations."""
 
-    passages: int = Field(1, ge=1, le=8)
+    passages: int = Field(default=1, ge=1, le=8)
     """Passages put before the question."""
-    passage_tokens: int = Field(160, ge=32, le=1024)
+    passage_tokens: int = Field(default=160, ge=32, le=1024)
     """Longest passage, in words and Chinese characters."""
-    false_accept: float = Field(0.05, gt=0, le=0.5)
+    false_accept: float = Field(default=0.05, gt=0, le=0.5)
     """Share of questions about absent things that may score above the limit."""
 
 

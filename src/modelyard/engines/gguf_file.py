@@ -23,7 +23,7 @@ VERSIONS = (2, 3)
 ALIGNMENT = 32  # unless general.alignment says otherwise
 STRING, ARRAY = 8, 9
 SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
-# ggml_type -> name, weights in a block, bytes of a block (ggml-common.h); the types that we write or may meet.
+# ggml_type -> name, weights in a block, bytes of a block (ggml-common.h): what we write or may meet.
 TYPES = {
     0: ("F32", 1, 4),
     1: ("F16", 1, 2),
@@ -108,7 +108,7 @@ def config(path: Path) -> dict[str, Any]:
 
 def state_dict(path: Path) -> dict[str, torch.Tensor]:
     """The weights as float32 under Hugging Face's names, dequantised, q and k in Hugging Face's order."""
-    torch = need("torch", extra="train", for_="reading a file's weights")
+    from_numpy = need("torch", extra="train", for_="reading a file's weights").from_numpy
     found = header(path)
     numbers = _config(found, path)
     weights: dict[str, torch.Tensor] = {}
@@ -118,7 +118,7 @@ def state_dict(path: Path) -> dict[str, torch.Tensor]:
             heads = numbers["num_attention_heads" if "attn_q" in name else "num_key_value_heads"]
             half = numbers["head_dim"] // 2
             value = value.reshape(heads, half, 2, value.shape[1]).swapaxes(1, 2).reshape(value.shape)
-        weights[_name(name, path)] = torch.from_numpy(value.copy() if value.base is not None else value)
+        weights[_name(name, path)] = from_numpy(value.copy() if value.base is not None else value)
     if numbers["tie_word_embeddings"]:
         weights["lm_head.weight"] = weights["model.embed_tokens.weight"]
     return weights
@@ -156,7 +156,7 @@ class _Reader:
         found = {}
         for name, kind, shape, offset in entries:
             if kind not in TYPES:
-                raise SourceError(f"the tensor {name} is of a type ({kind}) that is not known", where=str(self.path))
+                raise SourceError(f"the tensor {name} is of an unknown type ({kind})", where=str(self.path))
             label, block, size = TYPES[kind]
             if not shape or shape[-1] % block:
                 raise _damaged(self.path, f"the tensor {name} has a width that its type cannot have")
@@ -212,7 +212,7 @@ def _config(found: Header, path: Path) -> dict[str, Any]:
     arch = meta.get("general.architecture")
     if arch not in MODELS:
         raise SourceError(
-            f"the file's architecture {arch} is not one that can be run here", where=str(path), try_=", ".join(MODELS)
+            f"the file's architecture {arch} cannot be run here", where=str(path), try_=", ".join(MODELS)
         )
 
     def number(key: str, default: float | None = None) -> Any:
@@ -281,4 +281,4 @@ def _name(name: str, path: Path) -> str:
 
 
 def _damaged(path: Path, why: str) -> SourceError:
-    return SourceError(f"the model file is damaged: {why}", where=str(path), try_="make or copy the file again")
+    return SourceError(f"the model file is damaged: {why}", where=str(path), try_="make or copy it again")

@@ -11,9 +11,11 @@ import json
 import queue
 import resource
 import secrets
+import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,11 +25,12 @@ from .pieces import Pieces
 from .protocol import Engine, Event, Finish, Request
 
 FORCE = 1e6  # added to a token's logit so that it is chosen; its log-probability is told from before that
+ALL = 1 << 20  # alternatives told of: the whole vocabulary
 TIMEOUT_S = 600.0  # an engine that hangs is killed from outside, by its worker's limit, long before
 
 
-def start(model: Path, *, threads: int, callers: int, context_tokens: int) -> Engine:
-    """The engine on a GGUF file."""
+def start(model: Path, *, threads: int, callers: int, context_tokens: int, exact: bool = False) -> Engine:
+    """The engine on a GGUF file. It quantises the activations that meet quantised weights: never exact."""
     return LlamaCpp(model, threads=threads, callers=callers, context_tokens=context_tokens)
 
 
@@ -40,7 +43,10 @@ class LlamaCpp:
     def __init__(
         self, model: Path, *, threads: int, callers: int, context_tokens: int, prefix_caching: bool = False
     ) -> None:
-        xllamacpp = need("xllamacpp", extra="llamacpp", for_="the engine llamacpp")
+        try:
+            xllamacpp = need("xllamacpp", extra="llamacpp", for_="the engine llamacpp")
+        except ImportError as error:  # the wheel wants the system's OpenMP library
+            raise EngineError(f"llamacpp cannot be loaded: {error}", try_="apt install libgomp1") from None
         key = secrets.token_urlsafe(32)
         params = xllamacpp.CommonParams()
         params.model.path = str(model)
@@ -58,7 +64,8 @@ class LlamaCpp:
         try:
             self._server = xllamacpp.Server(params)
         except (RuntimeError, ValueError) as error:
-            raise EngineError(f"llamacpp cannot load the file: {error}", where=str(model), try_="another engine") from None
+            what = f"llamacpp cannot load the file: {error}"
+            raise EngineError(what, where=str(model), try_="another engine") from None
         where = urlsplit(self._server.listening_address)
         self._host, self._port = str(where.hostname), int(where.port or 0)
         self._headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
@@ -66,20 +73,20 @@ class LlamaCpp:
         self._context = context_tokens
         self._cache = prefix_caching
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        self._cancelled: dict[str, threading.Event] = {}
+        self._running: dict[str, _Run] = {}
 
     def submit(self, request: Request) -> None:
         if len(request.prompt) + request.max_tokens > self._context:
             why = f"prompt and answer exceed the context of {self._context} tokens"
             self._events.put(Event(request.id, (), time.monotonic(), "failed", why))
             return
-        self._cancelled[request.id] = cancelled = threading.Event()
-        threading.Thread(target=self._stream, args=(request, cancelled), daemon=True).start()
+        self._running[request.id] = run = _Run(request)
+        threading.Thread(target=self._stream, args=(run,), daemon=True).start()
 
     def cancel(self, id: str) -> None:
-        cancelled = self._cancelled.get(id)
-        if cancelled is not None:
-            cancelled.set()
+        run = self._running.get(id)
+        if run is not None:
+            run.cancel()
 
     def poll(self, wait_s: float) -> list[Event]:
         found: list[Event] = []
@@ -91,27 +98,32 @@ class LlamaCpp:
             pass
         for event in found:
             if event.finish:
-                self._cancelled.pop(event.id, None)
+                self._running.pop(event.id, None)
         return found
 
     def score(self, prompt: Sequence[int], answer: Sequence[int]) -> list[float]:
-        scores = []
-        for at, token in enumerate(answer):
-            body = self._body([*prompt, *answer[:at]], 1, ())
-            body |= {"n_probs": 1, "logit_bias": [[token, FORCE]], "cache_prompt": True}
-            body["response_fields"] = ["completion_probabilities"]
-            told = self._ask(body)["completion_probabilities"]
-            if not told or told[0]["id"] != token:
-                raise EngineError(f"llamacpp did not score the token {token}", try_="another engine")
-            scores.append(float(told[0]["logprob"]))
-        return scores
+        return [self._score([*prompt, *answer[:at]], token) for at, token in enumerate(answer)]
+
+    def _score(self, before: Sequence[int], token: int) -> float:
+        """The log-probability of one token: it is forced, and told what it had been without force."""
+        whole = self._pieces.id(b"a")
+        # Nothing is told of a token that ends inside a character: it is sought beside a whole one.
+        for forced, alternatives in ((token, 1), (whole, 64), (whole, ALL)):
+            body = self._body(before, 1, ())
+            body |= {"n_probs": alternatives, "logit_bias": [[forced, FORCE]], "ignore_eos": False}
+            body |= {"cache_prompt": True, "response_fields": ["completion_probabilities"]}
+            for told in self._ask(body).get("completion_probabilities", ()):
+                for one in (told, *told["top_logprobs"]):
+                    if one["id"] == token:
+                        return float(one["logprob"])
+        raise EngineError(f"llamacpp did not score the token {token}", try_="another engine")
 
     def memory_peak_gib(self) -> float:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # Linux counts KiB
 
     def close(self) -> None:
-        for cancelled in self._cancelled.values():
-            cancelled.set()
+        for run in self._running.values():
+            run.cancel()
         del self._server
 
     def _body(self, ids: Sequence[int], max_tokens: int, stop: tuple[int, ...]) -> dict[str, Any]:
@@ -125,8 +137,13 @@ class LlamaCpp:
             "ignore_eos": not stop,
         }
 
-    def _open(self, body: dict[str, Any]) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+    def _open(
+        self, body: dict[str, Any], run: _Run | None = None
+    ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
         connection = http.client.HTTPConnection(self._host, self._port, timeout=TIMEOUT_S)
+        connection.connect()
+        if run is not None:  # before the prompt is read: that may take seconds, and can be cancelled too
+            run.opened(connection.sock)
         connection.request("POST", "/completion", json.dumps(body), self._headers)
         response = connection.getresponse()
         if response.status != http.HTTPStatus.OK:
@@ -142,63 +159,86 @@ class LlamaCpp:
             connection.close()
         return found
 
-    def _stream(self, request: Request, cancelled: threading.Event) -> None:
+    def _stream(self, run: _Run) -> None:
+        finish: Finish = "failed"
+        why = ""
         try:
-            self._follow(request, cancelled)
+            finish = self._follow(run)
         except (OSError, http.client.HTTPException, ValueError, KeyError, EngineError) as error:
             why = str(error) if isinstance(error, EngineError) else type(error).__name__
-            self._events.put(Event(request.id, (), time.monotonic(), "failed", why))
+        if run.cancelled:
+            finish, why = "cancelled", ""
+        self._events.put(Event(run.request.id, (), time.monotonic(), finish, why))
 
-    def _follow(self, request: Request, cancelled: threading.Event) -> None:
+    def _follow(self, run: _Run) -> Finish:
+        request = run.request
         body = self._body(request.prompt, request.max_tokens, request.stop) | {"stream": True}
-        connection, response = self._open(body)
-        made: list[int] = []
+        connection, response = self._open(body, run)
+        told: list[int] = []  # ids known so far, the stop token among them
+        total = 0
         lost = False
         finish: Finish | None = None
-        total = 0
         try:
             for chunk in _chunks(response):
-                if cancelled.is_set():
-                    finish = "cancelled"
-                    break
                 total = int(chunk["tokens_predicted"])
                 if chunk["stop"]:
                     finish = "stop" if chunk["stop_type"] == "eos" else "length"
                     break
-                new = chunk["tokens"]
+                new: Sequence[int] = chunk["tokens"]
                 # llama.cpp holds back a token that ends inside a character, and then forgets its id.
-                if not lost and len(made) + len(new) < total:
-                    found = self._pieces.split(chunk["content"], total - len(made) - len(new), new)
+                if not lost and len(told) + len(new) < total:
+                    found = self._pieces.split(chunk["content"], total - len(told) - len(new), new)
                     lost, new = found is None, found or ()
-                if not lost and self._tell(request, made, new):
+                if not lost and self._tell(request, told, new):
                     finish = "stop"
                     break
         finally:
             connection.close()  # a request that is still running ends when its reader goes away
         if finish is None:
             raise EngineError("llamacpp broke off the answer")
-        if finish in ("stop", "length") and len(made) < total and not (made and made[-1] in request.stop):
-            self._repair(request, made, total)
-        self._events.put(Event(request.id, (), time.monotonic(), finish))
+        if len(told) < total and self._repair(request, told, total):
+            finish = "stop"
+        return finish
 
-    def _repair(self, request: Request, made: list[int], total: int) -> None:
+    def _repair(self, request: Request, told: list[int], total: int) -> bool:
         """Ask again, not as a stream, for the tokens at the end whose ids the stream did not tell."""
-        body = self._body([*request.prompt, *made], total - len(made), request.stop)
+        body = self._body([*request.prompt, *told], total - len(told), request.stop)
         body |= {"cache_prompt": True, "response_fields": ["tokens"]}
-        self._tell(request, made, self._ask(body)["tokens"])
+        return self._tell(request, told, self._ask(body)["tokens"])
 
-    def _tell(self, request: Request, made: list[int], new: Sequence[int]) -> bool:
+    def _tell(self, request: Request, told: list[int], new: Sequence[int]) -> bool:
         """Hand out new tokens up to a stop token; true when there was one."""
-        for at, token in enumerate(new):
-            if token in request.stop:
-                new, stopped = new[:at], True
-                break
-        else:
-            stopped = False
-        made += new
-        if new:
-            self._events.put(Event(request.id, tuple(new), time.monotonic()))
-        return stopped
+        ends = [at for at, token in enumerate(new) if token in request.stop]
+        told += new[: ends[0] + 1] if ends else new
+        if tokens := tuple(new[: ends[0]] if ends else new):
+            self._events.put(Event(request.id, tokens, time.monotonic()))
+        return bool(ends)
+
+
+class _Run:
+    """A request under way; cancelling it shuts its socket, which ends the server's work and our reading."""
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.cancelled = False
+        self._lock = threading.Lock()
+        self._socket: socket.socket | None = None
+
+    def opened(self, link: socket.socket) -> None:
+        with self._lock:
+            self._socket = link
+            if self.cancelled:
+                self._shut()
+
+    def cancel(self) -> None:
+        with self._lock:
+            self.cancelled = True
+            self._shut()
+
+    def _shut(self) -> None:
+        if self._socket is not None:
+            with suppress(OSError):  # it has ended by itself
+                self._socket.shutdown(socket.SHUT_RDWR)
 
 
 def _chunks(response: http.client.HTTPResponse) -> Iterator[dict[str, Any]]:

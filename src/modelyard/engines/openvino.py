@@ -14,19 +14,29 @@ from ..errors import EngineError, need
 from .protocol import Engine, Event, Finish, Request
 
 BLOCK_TOKENS = 32  # tokens in a block of OpenVINO's paged cache on a CPU
+# Without these OpenVINO computes in bf16 where the CPU has it, quantises the activations that meet quantised
+# weights, and keeps its cache in fewer bits: 0.02 to 0.06 nats a token from torch, against 0.0001 with them.
+EXACT = {
+    "INFERENCE_PRECISION_HINT": "f32",
+    "KV_CACHE_PRECISION": "f32",
+    "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
+}
 BATCH_TOKENS = 512  # prompt tokens taken in one step: more delays the other callers' next token
 
 
-def start(model: Path, *, threads: int, callers: int, context_tokens: int) -> Engine:
+def start(model: Path, *, threads: int, callers: int, context_tokens: int, exact: bool = False) -> Engine:
     """The engine on a GGUF file."""
-    return OpenVino(model, threads=threads, callers=callers, context_tokens=context_tokens)
+    properties = EXACT if exact else None
+    return OpenVino(
+        model, threads=threads, callers=callers, context_tokens=context_tokens, properties=properties
+    )
 
 
 class OpenVino:
     """All requests under way advance together, one token a step."""
 
     name = "openvino"
-    gives = frozenset({"prompt_logprobs"})
+    gives = frozenset({"prompt_logprobs", "exact"})
 
     def __init__(
         self,
@@ -43,7 +53,7 @@ class OpenVino:
         openvino = need("openvino", extra="openvino", for_="the engine openvino")
         import numpy
 
-        self._tensor = lambda ids: openvino.Tensor(numpy.array([list(ids)], dtype=numpy.int64))
+        self._openvino, self._numpy = openvino, numpy
         scheduler = self._genai.SchedulerConfig()
         scheduler.max_num_seqs = callers
         scheduler.max_num_batched_tokens = batch_tokens
@@ -53,10 +63,14 @@ class OpenVino:
         scheduler.num_kv_blocks = callers * (math.ceil(context_tokens / BLOCK_TOKENS) + 1)
         asked = {"INFERENCE_NUM_THREADS": threads, **(properties or {})}
         try:
-            self._pipeline = self._genai.ContinuousBatchingPipeline(str(model), scheduler, "CPU", asked, {}, {})
+            self._pipeline = self._genai.ContinuousBatchingPipeline(
+                str(model), scheduler, "CPU", asked, {}, {}
+            )
         except (RuntimeError, IndexError, ValueError) as error:
             raise EngineError(
-                f"openvino cannot load the file: {_first_line(error)}", where=str(model), try_="another engine"
+                f"openvino cannot load the file: {_last_line(error)}",
+                where=str(model),
+                try_="another engine",
             ) from None
         self._context = context_tokens
         self._running: dict[str, _Run] = {}
@@ -103,7 +117,7 @@ class OpenVino:
                     found += output.generated_log_probs
         scored = found[len(prompt) : len(prompt) + len(answer)]
         if len(scored) != len(answer):
-            raise EngineError(f"openvino scored {len(scored)} of {len(answer)} tokens", try_="a larger context")
+            raise EngineError(f"openvino scored {len(scored)} of {len(answer)} tokens")
         return [float(value) for value in scored]
 
     def memory_peak_gib(self) -> float:
@@ -117,7 +131,8 @@ class OpenVino:
 
     def _add(self, ids: Sequence[int], config: Any) -> Any:
         self._count += 1
-        return self._pipeline.add_request(self._count, self._tensor(ids), config)
+        tensor = self._openvino.Tensor(self._numpy.array([list(ids)], dtype=self._numpy.int64))
+        return self._pipeline.add_request(self._count, tensor, config)
 
     def _config(self, max_tokens: int, stop: tuple[int, ...]) -> Any:
         config = self._genai.GenerationConfig()
@@ -147,7 +162,9 @@ class OpenVino:
             tokens, finish = tokens[:-1], "stop"
         run.made += len(tokens)
         if finish is None and run.handle.get_status() == status.IGNORED:
-            return Event(run.request.id, tuple(tokens), now, "failed", "the engine's cache is too small for it")
+            return Event(
+                run.request.id, tuple(tokens), now, "failed", "the engine's cache is too small for it"
+            )
         if finish is None and not tokens:
             return None
         return Event(run.request.id, tuple(tokens), now, finish)
@@ -163,7 +180,7 @@ class _Run:
     made: int = field(default=0)
 
 
-def _first_line(error: Exception) -> str:
+def _last_line(error: Exception) -> str:
     """OpenVINO's messages begin with the place in its source; the last line says what happened."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__

@@ -40,8 +40,12 @@ class Pieces:
     def _ids(self) -> dict[bytes, int]:
         return {spelt: token for token, spelt in self._bytes.items()}
 
+    def id(self, spelt: bytes) -> int:
+        """The token that spells these bytes; KeyError when none does."""
+        return self._ids[spelt]
+
     def split(self, text: str, lost: int, known: Sequence[int]) -> list[int] | None:
-        """The ids of `lost` tokens and then `known` ones that together spell `text`; None where that is not sure.
+        """The ids of `lost` tokens and then `known` ones that together spell `text`; None where not sure.
 
         A token that ends inside a character is held back until the character is whole, so `text` is
         all of its bytes. Where two ways lead to the same bytes nothing is guessed.

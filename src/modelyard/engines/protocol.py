@@ -73,7 +73,9 @@ class Engine(Protocol):
         """Free the model and end its process."""
 
 
-def complete(engine: Engine, requests: Sequence[Request], *, callers: int, limit_s: float) -> list[Completion]:
+def complete(
+    engine: Engine, requests: Sequence[Request], *, callers: int, limit_s: float
+) -> list[Completion]:
     """Ask all requests with `callers` of them under way at once; completions in the order asked.
 
     Raises EngineHung when no event comes for `limit_s` seconds.
@@ -108,5 +110,7 @@ def complete(engine: Engine, requests: Sequence[Request], *, callers: int, limit
                     event.error,
                 )
         if time.monotonic() - heard > limit_s:
-            raise EngineHung(f"{engine.name} has been silent for {limit_s:g} s", try_="another engine, or fewer callers")
+            raise EngineHung(
+                f"{engine.name} has been silent for {limit_s:g} s", try_="another engine, or fewer callers"
+            )
     return [done[request.id] for request in requests]

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     import torch
 
 
-def start(model: Path, *, threads: int, callers: int, context_tokens: int) -> Engine:
-    """The engine on a GGUF file or a folder of safetensors."""
-    return TorchEngine(model, threads=threads, callers=callers)
+def start(model: Path, *, threads: int, callers: int, context_tokens: int, exact: bool = True) -> Engine:
+    """The engine on a GGUF file or a folder of safetensors; it is exact whether asked or not."""
+    return TorchEngine(model, threads=threads, callers=callers, context_tokens=context_tokens)
 
 
 def load(model: Path) -> Any:
@@ -38,20 +38,28 @@ def load(model: Path) -> Any:
             raise SourceError("the folder has no safetensors weights", where=str(model))
         try:
             loaded = transformers.AutoModelForCausalLM.from_pretrained(
-                model, dtype=torch.float32, local_files_only=True, use_safetensors=True, trust_remote_code=False
+                model,
+                dtype=torch.float32,
+                local_files_only=True,
+                use_safetensors=True,
+                trust_remote_code=False,
             )
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             raise SourceError(f"the model cannot be loaded: {error}", where=str(model)) from None
         return loaded.eval()
     numbers = gguf_file.config(model)
     kind = {"llama": transformers.LlamaConfig, "qwen2": transformers.Qwen2Config}[numbers["model_type"]]
-    network = {"llama": transformers.LlamaForCausalLM, "qwen2": transformers.Qwen2ForCausalLM}[numbers["model_type"]]
+    network = {"llama": transformers.LlamaForCausalLM, "qwen2": transformers.Qwen2ForCausalLM}[
+        numbers["model_type"]
+    ]
     with torch.device("meta"):  # no memory for weights that are replaced at once
         loaded = network(kind(**{k: v for k, v in numbers.items() if k != "model_type"}))
     try:
         loaded.load_state_dict(gguf_file.state_dict(model), strict=True, assign=True)
     except RuntimeError as error:
-        raise SourceError(f"the file's weights do not fit its own metadata: {error}", where=str(model)) from None
+        raise SourceError(
+            f"the file's weights do not fit its own metadata: {error}", where=str(model)
+        ) from None
     loaded.tie_weights()
     # The rotation's frequencies are no weights: they were made on the meta device and have no values yet.
     loaded.model.rotary_emb = type(loaded.model.rotary_emb)(loaded.config)
@@ -62,23 +70,28 @@ class TorchEngine:
     """One step for one request at a time, in turn; a whole prompt is scored in one pass."""
 
     name = "torch"
-    gives = frozenset({"prompt_logprobs"})
+    gives = frozenset({"prompt_logprobs", "exact"})
 
-    def __init__(self, model: Path, *, threads: int, callers: int) -> None:
+    def __init__(self, model: Path, *, threads: int, callers: int = 1, context_tokens: int = 2048) -> None:
         self._torch = need("torch", extra="train", for_="the reference engine")
         self._torch.set_num_threads(threads)
         self._model = load(model)
         self._callers = callers
+        self._context = context_tokens
         self._running: dict[str, _Run] = {}
         self._waiting: deque[Request] = deque()
         self._told: list[Event] = []
 
     def submit(self, request: Request) -> None:
-        self._waiting.append(request)
+        if len(request.prompt) + request.max_tokens > self._context:
+            why = f"prompt and answer exceed the context of {self._context} tokens"
+            self._told.append(Event(request.id, (), time.monotonic(), "failed", why))
+        else:
+            self._waiting.append(request)
 
     def cancel(self, id: str) -> None:
         waiting = [request for request in self._waiting if request.id != id]
-        if len(waiting) < len(self._waiting) or self._running.pop(id, None):
+        if len(waiting) < len(self._waiting) or self._running.pop(id, None) is not None:
             self._waiting = deque(waiting)
             self._told.append(Event(id, (), time.monotonic(), "cancelled"))
 
@@ -104,8 +117,8 @@ class TorchEngine:
     def _step(self, run: _Run) -> int:
         with self._torch.inference_mode():
             ids = self._torch.tensor([run.next])
-            out = self._model(ids, past_key_values=run.cache, use_cache=True, logits_to_keep=1)
-        run.cache = out.past_key_values
+            out = self._model(ids, cache=run.cache, use_cache=True, logits_to_keep=1)
+        run.cache = out.cache
         token = int(out.logits[0, -1].argmax())
         run.next = [token]
         return token

@@ -31,6 +31,7 @@ def line(project: Project, folder: Path, yard: Yard) -> Line[Record]:
         redact=project.data.redact,
         near_duplicate=project.data.near_duplicate,
         phone_region=project.data.phone_region,
+        extract=project.task.kind == "extract",
         seed=project.seed,
     )
     corpus, base_model = yield (

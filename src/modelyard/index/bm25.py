@@ -19,14 +19,12 @@ from .tokens import query_terms, terms
 
 FILE, ABOUT = "passages.db", "index.json"
 
-# FTS5's bm25() fixes k1 at 1.2, so a term adds at most (k1 + 1) times its idf.
-# https://www.sqlite.org/fts5.html#the_bm25_function
-_MOST_PER_IDF = 2.2
+# What FTS5's bm25() puts in place of a negative idf. https://www.sqlite.org/fts5.html#the_bm25_function
 _LEAST_IDF = 1e-6
 
 # Terms of a question that are searched for, the rarest of the first MOST_READ that stand in any passage:
 # whoever pastes a whole page means its rare words.
-MOST_TERMS, MOST_READ = 64, 512
+MOST_TERMS, MOST_READ = 64, 2048
 
 _TABLES = """
 PRAGMA page_size = 4096;
@@ -58,7 +56,7 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A passage found; `score` is the share of the question that it covers, higher is better."""
+    """A passage found; `score` is the share of the question that it covers, 0 to 1."""
 
     document: str
     title: str
@@ -132,7 +130,7 @@ class Bm25:
         self._database.close()
 
     def search(self, question: str, k: int) -> list[Hit]:
-        """The at most `k` passages that cover most of the question, best first. Any text is a question."""
+        """The at most `k` passages that BM25 puts first, best first. Any text is a question."""
         found = self.scores(question, k)
         marks = ", ".join("?" * len(found))
         rows = self._database.execute(
@@ -143,36 +141,46 @@ class Bm25:
         return [_hit(passages[row], score) for row, score in found]
 
     def stated(self, hits: Sequence[Hit]) -> bool:
-        """Whether the best hit is good enough to answer from; without a limit, any hit is."""
-        return bool(hits) and (self.limit is None or hits[0].score >= self.limit)
+        """Whether a hit covers enough of the question to answer from; without a limit, any hit does."""
+        return bool(hits) and (self.limit is None or max(hit.score for hit in hits) >= self.limit)
 
     def scores(
         self, question: str, k: int, *, without: range | None = None, headings: bool = True
     ) -> list[tuple[int, float]]:
-        """Passage ids (from 1) and scores, best first.
+        """Passage ids (from 1) in the order of BM25, each with the share of the question that it covers.
 
-        `without` leaves these ids out as if never indexed; `headings` False looks at the text alone.
-
-        The score is BM25 divided by the most that the question's terms could give, terms that no passage
-        has included: so it means the same for short and long questions, 0 to about 1.
+        That share, 0 to 1, weighs each term by its squared idf, terms that no passage has included: so it
+        means the same for short and long questions (limit.py says what else was tried). `without` leaves
+        these ids out as if never indexed; `headings` False looks at the text alone.
         """
         asked = query_terms(question)[:MOST_READ]
         counts = self._counts(asked, without)
         # Known terms first, rarest of them first.
         asked = sorted(asked, key=lambda term: (not counts[term], counts[term], term))[:MOST_TERMS]
-        idf = self._idf(counts, without)
-        most = _MOST_PER_IDF * sum(idf[term] for term in asked)
-        if not asked:
+        weight = {term: idf * idf for term, idf in self._idf(counts, without).items() if term in set(asked)}
+        known = [term for term in asked if counts[term]]
+        # A term of more than half of all passages adds nothing, and costs a look at each of them.
+        telling = [term for term in known if weight[term] > _LEAST_IDF**2] or known
+        if not telling:
             return []
         hole = without or range(0)
         # Titles and headings count like text: of weights from 0 to 4, none found more of 50 questions.
-        weight = 1.0 if headings else 0.0
+        others = 1.0 if headings else 0.0
         rows = self._database.execute(
-            "SELECT rowid, -bm25(terms, ?, ?, 1.0) AS score FROM terms"
-            " WHERE terms MATCH ? AND NOT (rowid >= ? AND rowid < ?) ORDER BY score DESC, rowid LIMIT ?",
-            (weight, weight, _any(asked), hole.start, hole.stop, k),
-        )
-        return [(int(row), float(score) / most) for row, score in rows]
+            "SELECT rowid FROM terms WHERE terms MATCH ? AND NOT (rowid >= ? AND rowid < ?)"
+            " ORDER BY bm25(terms, ?, ?, 1.0), rowid LIMIT ?",
+            (_any(telling), hole.start, hole.stop, others, others, k),
+        ).fetchall()
+        where = "" if headings else "body : "
+        most = sum(weight.values())
+        return [
+            (row, sum(weight[term] for term in telling if self._has(row, f"{where}{_any([term])}")) / most)
+            for (row,) in rows
+        ]
+
+    def _has(self, row: int, match: str) -> bool:
+        found = self._database.execute("SELECT 1 FROM terms WHERE terms MATCH ? AND rowid = ?", (match, row))
+        return found.fetchone() is not None
 
     def document_rows(self) -> dict[str, range]:
         """The passage ids of each document."""

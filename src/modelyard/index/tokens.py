@@ -24,8 +24,8 @@ _ACCENT = re.compile("[\u0300-\u036f]")
 # Words that shape a question and say nothing of its subject. A question made of nothing else keeps them.
 _FUNCTION_WORDS = """
 a an the is are was were be been do does did done has have had can could will would should shall may might
-must what which who whom whose when where why how that this these those it its of in on at to for from by with as
-and or if i me my you your we our there about tell please
+must what which who whom whose when where why how that this these those it its of in on at to for from
+by with as and or if i me my you your we our there about tell please
 """
 _QUESTION_WORDS = frozenset(_FUNCTION_WORDS.split())
 _QUESTION_PHRASES = re.compile(

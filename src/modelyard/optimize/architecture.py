@@ -50,7 +50,7 @@ class Architecture:
 
     @property
     def permuted(self) -> bool:
-        """Whether q and k rows are reordered: llama.cpp turns neighbouring pairs for llama, halves for others."""
+        """Whether rows of q and k are reordered: for llama, llama.cpp turns neighbouring pairs."""
         return self.name == "llama"
 
     def tensor(self, name: str) -> str:
@@ -84,7 +84,11 @@ class Architecture:
             "mlp.down_proj.weight": (self.hidden, self.intermediate),
         }
         if self.name == "qwen2":
-            inner |= {"self_attn.q_proj.bias": (q,), "self_attn.k_proj.bias": (kv,), "self_attn.v_proj.bias": (kv,)}
+            inner |= {
+                "self_attn.q_proj.bias": (q,),
+                "self_attn.k_proj.bias": (kv,),
+                "self_attn.v_proj.bias": (kv,),
+            }
         for at in range(self.layers):
             shapes |= {f"model.layers.{at}.{name}": shape for name, shape in inner.items()}
         shapes["model.norm.weight"] = (self.hidden,)

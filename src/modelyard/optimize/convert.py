@@ -1,4 +1,4 @@
-"""The step optimize.convert: a Model's safetensors in, a GGUF file out that llama.cpp and OpenVINO both read."""
+"""The step optimize.convert: a Model in, a GGUF file out that llama.cpp and OpenVINO both read."""
 
 from __future__ import annotations
 

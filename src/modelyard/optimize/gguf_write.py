@@ -103,7 +103,7 @@ def _plan(kind: GgufType, architecture: Architecture, weights: Weights) -> Plan:
     present = {name for name in present if not name.endswith("rotary_emb.inv_freq")}
     missing, foreign = sorted(expected.keys() - present), sorted(present - expected.keys())
     if missing or foreign:
-        detail = f"lack {missing[0]}" if missing else f"hold {foreign[0]}, which the architecture has no place for"
+        detail = f"lack {missing[0]}" if missing else f"hold {foreign[0]}, which has no place in it"
         raise SourceError(
             f"the weights {detail} ({len(missing)} missing, {len(foreign)} too many)",
             try_="weights that belong to this config.json, adapters merged",
@@ -111,7 +111,9 @@ def _plan(kind: GgufType, architecture: Architecture, weights: Weights) -> Plan:
     plan: Plan = {}
     for source, shape in expected.items():
         if weights.shape(source) != shape:
-            raise SourceError(f"the tensor {source} has shape {weights.shape(source)}, config.json implies {shape}")
+            raise SourceError(
+                f"the tensor {source} has shape {weights.shape(source)}, config.json implies {shape}"
+            )
         tensor = architecture.tensor(source)
         plan[tensor] = (source, shape, _type(kind, tensor, shape))
     return plan

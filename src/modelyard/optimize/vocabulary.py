@@ -1,4 +1,4 @@
-"""A byte-level BPE tokenizer as GGUF's metadata: tokens, types, merges, pre-tokenizer, special ids, template."""
+"""A byte-level BPE tokenizer as GGUF's metadata: tokens, merges, pre-tokenizer, special ids, template."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def read(folder: Path, size: int) -> Vocabulary:
         raise SourceError(f"the model has no {Path(error.filename).name}", where=str(folder)) from None
     except ValueError as error:
         raise SourceError(f"the tokenizer cannot be read: {error}", where=str(folder)) from None
-    except Exception as error:  # noqa: BLE001 - tokenizers raises bare Exception for any damaged file
+    except Exception as error:  # tokenizers raises just that for any damaged file
         if type(error) is not Exception:
             raise
         raise SourceError(f"the tokenizer cannot be read: {error}", where=str(path)) from None
@@ -64,7 +64,12 @@ def read(folder: Path, size: int) -> Vocabulary:
         )
     tokens, types = _tokens(data, size, path)
     ids = {}
-    for short, name in (("bos", "bos_token"), ("eos", "eos_token"), ("unk", "unk_token"), ("pad", "pad_token")):
+    for short, name in (
+        ("bos", "bos_token"),
+        ("eos", "eos_token"),
+        ("unk", "unk_token"),
+        ("pad", "pad_token"),
+    ):
         token = config.get(name)
         text = token["content"] if isinstance(token, dict) else token
         found = tokenizer.token_to_id(text) if text else None
@@ -85,7 +90,7 @@ def read(folder: Path, size: int) -> Vocabulary:
 
 
 def pre_tokenizer(data: dict[str, Any], where: Path) -> str:
-    """llama.cpp's name of the tokenizer's split into words. Raises SourceError for one that it does not know."""
+    """llama.cpp's name of the tokenizer's split into words. Raises SourceError where it has none."""
     outer = data.get("pre_tokenizer") or {}
     parts = outer.get("pretokenizers", []) if outer.get("type") == "Sequence" else [outer]
     kinds = [part.get("type") for part in parts]

@@ -11,10 +11,16 @@ import numpy as np
 
 from ..errors import SourceError
 
+PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 Array = np.ndarray[Any, np.dtype[Any]]
 
 HEADER_BYTES_LIMIT = 100_000_000  # the format's own limit (safetensors' README, "Format")
-DTYPES = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2"), "F64": np.dtype("<f8")}
+DTYPES: dict[str, np.dtype[Any]] = {
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "BF16": np.dtype("<u2"),
+    "F64": np.dtype("<f8"),
+}
 
 
 class Weights(Mapping[str, Array]):
@@ -93,14 +99,16 @@ def _files(folder: Path) -> list[Path]:
         names = ["model.safetensors"]
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
-        pickles = sorted(path.name for path in folder.glob("*.bin")) + sorted(p.name for p in folder.glob("*.pt*"))
+        pickles = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES)
         if pickles:
             raise SourceError(
                 f"the weights are pickled ({pickles[0]}), and a pickle can run code",
                 where=str(folder),
                 try_="the same model as safetensors",
             )
-        raise SourceError(f"there is no {missing[0]}", where=str(folder), try_="a folder with safetensors weights")
+        raise SourceError(
+            f"there is no {missing[0]}", where=str(folder), try_="a folder with safetensors weights"
+        )
     return [folder / name for name in names]
 
 
@@ -120,4 +128,6 @@ def _header(path: Path) -> tuple[dict[str, Any], int]:
 
 
 def _damaged(path: Path, why: str) -> SourceError:
-    return SourceError(f"the weights are damaged: {why}", where=str(path), try_="copy or download the model again")
+    return SourceError(
+        f"the weights are damaged: {why}", where=str(path), try_="copy or download the model again"
+    )

@@ -23,7 +23,7 @@ _WHERE = {
     "verdict": "choose",
 }
 
-__all__ = [  # noqa: F822 - the names are looked up when they are asked for
+__all__ = [
     "CHOOSE",
     "ChooseSettings",
     "Gate",

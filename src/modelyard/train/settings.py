@@ -16,9 +16,9 @@ TUNE = Step("train.tune", 1, "modelyard.train.tune:run")
 class Lora(Settings):
     """Low-rank adapters on all linear layers (arXiv:2106.09685)."""
 
-    rank: int = Field(16, ge=1, le=256)
+    rank: int = Field(default=16, ge=1, le=256)
     """Width of the adapters; their size grows linearly with it."""
-    alpha: float | None = Field(None, gt=0)
+    alpha: float | None = Field(default=None, gt=0)
     """Scale: the update is multiplied by alpha/rank. Twice the rank unless given."""
 
     @property
@@ -35,9 +35,9 @@ class Method(Settings):
 class Budget(Settings):
     """How long to train: one of the two."""
 
-    minutes: float | None = Field(None, gt=0)
+    minutes: float | None = Field(default=None, gt=0)
     """Wall-clock minutes on this machine, turned once into tokens by a short measurement."""
-    tokens: int | None = Field(None, gt=0)
+    tokens: int | None = Field(default=None, gt=0)
     """Tokens, padding not counted."""
 
     @model_validator(mode="after")
@@ -56,17 +56,17 @@ class Train(Settings):
     """How to tune; null serves the base untuned."""
     budget: Budget = Budget(minutes=6)
     """When to stop."""
-    learning_rate: float = Field(1e-3, gt=0, lt=1)
+    learning_rate: float = Field(default=1e-3, gt=0, lt=1)
     """Peak rate of AdamW; warm-up before it, cosine after."""
-    warmup: float = Field(0.05, ge=0, lt=1)
+    warmup: float = Field(default=0.05, ge=0, lt=1)
     """Share of the steps in which the rate rises."""
-    sequence_tokens: int = Field(512, ge=32, le=32768)
+    sequence_tokens: int = Field(default=512, ge=32, le=32768)
     """Tokens of one packed row; no sample may be longer."""
-    batch_tokens: int = Field(1024, ge=32)
+    batch_tokens: int = Field(default=1024, ge=32)
     """Tokens of one optimizer step."""
-    clip: float = Field(1.0, gt=0)
+    clip: float = Field(default=1.0, gt=0)
     """Largest norm of the gradient."""
-    weight_decay: float = Field(0.0, ge=0)
+    weight_decay: float = Field(default=0.0, ge=0)
     """Decay of AdamW."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """auto: the faster of the two on this machine, by measurement."""

@@ -30,6 +30,14 @@ FAULT_ITEMS = 8  # at full and report; the screen forces them all, and the engin
 LONGEST_ANSWER = 64  # tokens, where no right answers tell how long one is
 SPARE_TOKENS = 8  # engines count a begin token or a last one differently
 CORPUS_TOKENS = 30_000  # for the prompts of the speed measurement: 64 windows that hardly overlap
+# Facts of the inputs that a gate may ask for: a verdict is judged by itself.
+CARRIED = (
+    ("reference", "parity.identity"),
+    ("reference", "parity.kl"),
+    ("candidate", "candidate.size_mib"),
+    ("index", "retrieval.hit"),
+    ("index", "index.false_accept"),
+)
 NOT_THE_MODEL = "the file is not the model, so it was not run (parity.identity)"
 MEASURED = tuple(
     name
@@ -69,7 +77,7 @@ def run(settings: MeasureSettings, inputs: Inputs, workspace: Workspace) -> Outp
             index.close()
     text = corpus_tokens(prompter, corpus, seed=settings.seed)
 
-    facts = {name: reference.fact(name) for name in ("parity.identity", "parity.kl")}
+    facts = {name: inputs.one(role).fact(name) for role, name in CARRIED if inputs.all(role)}
     facts["task.answer_tokens_p99"] = Fact(p99, "tokens", why="" if p99 else quality.NO_PAIRS)
     answers = quality.Answers((), ())
     if facts["parity.identity"].value == 0:

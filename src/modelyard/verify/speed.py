@@ -56,18 +56,24 @@ def measure(
 
     Raises EngineError when an answer is shorter than the mix's: the figures would flatter the engine.
     """
-    _ask(engine, prompts(corpus, mix.input_tokens, 1, seed - 1), "warm", 1, mix.output_tokens, silence_s)
-    return {
-        callers: _load(engine, corpus, callers, mix, silence_s=silence_s, seed=seed + callers)
-        for callers in sorted({*CALLERS, mix.callers})
-    }
+    loads = sorted({*CALLERS, mix.callers})
+    sizes = {callers: max(MOST, _fewest(callers)) for callers in loads}
+    pool = prompts(corpus, mix.input_tokens, 1 + sum(sizes.values()), seed)
+    _ask(engine, pool[:1], "warm", 1, mix.output_tokens, silence_s)
+    found: dict[int, Load] = {}
+    at = 1
+    for callers in loads:
+        found[callers] = _load(engine, pool[at : at + sizes[callers]], callers, mix, silence_s)
+        at += sizes[callers]
+    return found
 
 
-def _load(
-    engine: Engine, corpus: Sequence[int], callers: int, mix: Mix, *, silence_s: float, seed: int
-) -> Load:
-    fewest = FEWEST.get(callers, 2 * callers)
-    pool = prompts(corpus, mix.input_tokens, max(MOST, fewest), seed)
+def _fewest(callers: int) -> int:
+    return FEWEST.get(callers, 2 * callers)
+
+
+def _load(engine: Engine, pool: Sequence[tuple[int, ...]], callers: int, mix: Mix, silence_s: float) -> Load:
+    fewest = _fewest(callers)
     done: list[Completion] = []
     seconds = 0.0
     while len(done) < fewest or (seconds < ENOUGH_S and len(done) + callers <= len(pool)):

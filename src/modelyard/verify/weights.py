@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     import torch
 
 # Largest relative error (root mean square) of a right conversion's tensor, and how far its scale may be off.
-# A block of 32 rounded to 4 bits is off by about 0.08 of its own size, to 8 bits by 0.005, half precision by
-# 0.0003; a transposed or permuted tensor is off by 0.3 to 1.4.
+# SmolLM2's tensors are off by 0.085 to 0.104 in Q4_0, 0.0065 in Q8_0, 0.0002 in F16; rounding a block of 32
+# by its largest number can cost at most 0.2 and 0.013, however the numbers lie. A transposed or permuted
+# tensor is off by 0.3 to 1.4.
 ERROR_LIMITS: dict[str, tuple[float, float]] = {
     "F16": (0.002, 0.001),
     "Q8_0": (0.02, 0.005),
-    "Q4_0": (0.2, 0.03),
+    "Q4_0": (0.22, 0.03),
 }
 ERROR_LIMIT = (0.25, 0.05)
 
@@ -50,7 +51,8 @@ def compare(path: Path, folder: Path, file_type: str) -> list[Difference]:
             for name in sorted(tensors.keys()):
                 if name not in file:
                     continue
-                right, mine = tensors.get_tensor(name).float().flatten(), file[name].float().flatten()
+                # In double precision: a single sum over millions of products loses whole percents.
+                right, mine = tensors.get_tensor(name).double().flatten(), file[name].double().flatten()
                 size = float(right @ right)
                 if size == 0:
                     continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import gzip
 import io
+import re
 import zlib
 from pathlib import Path
 
@@ -20,7 +21,11 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _SAMPLE = 64 << 10  # bytes that the detection looks at; it takes a second per megabyte
-_MOST_MESS = 0.1  # share of implausible characters from which a detected charset is a guess
+# Where charset_normalizer's first guess can be trusted. Of eighteen short texts tried (nine languages in
+# their usual charsets) its wrong ones had a mess of 0.046, no coherence, or as much as another reading.
+# It knows no coherence of Japanese, which kana show. A document left out is seen, a garbled one is not.
+_MOST_MESS, _LEAST_COHERENCE, _LEAST_LEAD = 0.03, 0.1, 0.02
+_KANA = re.compile("[\u3041-\u30ff]")
 
 
 def content(path: Path) -> bytes:
@@ -46,19 +51,29 @@ def decode(data: bytes, declared: str = "") -> str:
     """
     for mark, charset in _MARKS:
         if data.startswith(mark):
-            return _strict(data.removeprefix(codecs.BOM_UTF8), charset) or _refuse(f"not {charset}")
+            text = _strict(data.removeprefix(codecs.BOM_UTF8), charset)
+            return _refuse(f"not {charset}") if text is None else text
     if b"\0" in data[:_SAMPLE]:
         raise Drop("binary", "holds NUL bytes")
-    if (text := _strict(data, "utf-8")) is not None:
-        return text
-    if declared and (text := _strict(data, declared)) is not None:
-        return text
+    if (plain := _strict(data, "utf-8")) is not None:
+        return plain
+    if declared and (said := _strict(data, declared)) is not None:
+        return said
+    return _strict(data, _detected(data[:_SAMPLE])) or _refuse("not UTF-8, and no one other charset fits")
+
+
+def _detected(sample: bytes) -> str:
+    """The charset that alone makes sense of `sample`, or ""."""
     from charset_normalizer import from_bytes
 
-    best = from_bytes(data[:_SAMPLE]).best()
-    if best is None or best.chaos > _MOST_MESS or (text := _strict(data, best.encoding)) is None:
-        raise Drop("bad_encoding", "not UTF-8, and no other charset fits")
-    return text
+    likely = [match for match in from_bytes(sample) if match.chaos <= _MOST_MESS]
+    if not likely:
+        return ""
+    best, *others = likely
+    others = [other for other in others if str(other) != str(best)]
+    lead = best.coherence - max((other.coherence for other in others), default=0.0)
+    makes_sense = best.coherence >= _LEAST_COHERENCE and lead >= _LEAST_LEAD
+    return best.encoding if makes_sense or _KANA.search(str(best)) else ""
 
 
 def lines(path: Path) -> io.BufferedIOBase:

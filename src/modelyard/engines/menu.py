@@ -1,0 +1,129 @@
+"""Which engines there are, whether they can run here, and how one is started."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from ..errors import EngineError, MissingPackage, ProjectError
+from .protocol import Engine
+
+CONTEXT_TOKENS = 2048
+SHARP = frozenset({"prompt_logprobs", "exact"})
+LIMIT_S = 120.0  # silence after which an engine counts as hung: loading and a long prompt take less
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSpec:
+    """An engine: where it lives, what it needs, which files it reads, what it can give.
+
+    `gives`: "prompt_logprobs" scores a prompt in one pass; "exact" can run without rounding activations
+    or cache, so that a difference from torch is a fault and not the engine's own saving.
+    """
+
+    name: str
+    module: str  # has start(model, *, threads, callers, context_tokens, exact) -> Engine
+    extra: str
+    packages: tuple[str, ...]  # distributions whose versions can change what is measured
+    formats: tuple[str, ...]  # "gguf", "safetensors", or "any"
+    gives: frozenset[str] = frozenset()
+
+
+ENGINES: dict[str, EngineSpec] = {
+    spec.name: spec
+    for spec in (
+        EngineSpec(
+            "openvino",
+            "modelyard.engines.openvino",
+            "openvino",
+            ("openvino-genai", "openvino", "openvino-tokenizers"),
+            ("gguf",),
+            SHARP,
+        ),
+        EngineSpec("llamacpp", "modelyard.engines.llamacpp", "llamacpp", ("xllamacpp",), ("gguf",)),
+        EngineSpec(
+            "torch",
+            "modelyard.engines.torch_engine",
+            "train",
+            ("torch", "transformers", "gguf", "safetensors"),
+            ("gguf", "safetensors"),
+            SHARP,
+        ),
+        EngineSpec("echo", "modelyard.engines.echo", "", (), ("any",), SHARP),
+    )
+}
+
+
+def spec(name: str) -> EngineSpec:
+    """The engine called `name`. Raises ProjectError for an unknown one."""
+    if name not in ENGINES:
+        raise ProjectError(f"there is no engine {name!r}", try_=", ".join(ENGINES))
+    return ENGINES[name]
+
+
+def versions(name: str) -> dict[str, str]:
+    """Versions of the packages behind an engine; "absent" for one that is not installed."""
+    return {package: _version(package) or "absent" for package in spec(name).packages}
+
+
+def missing(name: str) -> str | None:
+    """Why an engine cannot run here, with the pip line; None when it can."""
+    found = spec(name)
+    absent = [package for package in found.packages if _version(package) is None]
+    if not absent:
+        return None
+    return f"the engine {name} needs {', '.join(absent)}: pip install 'modelyard[{found.extra}]'"
+
+
+def start(
+    name: str,
+    model: Path,
+    *,
+    threads: int,
+    callers: int,
+    context_tokens: int = CONTEXT_TOKENS,
+    limit_s: float = LIMIT_S,
+    exact: bool = False,
+) -> Engine:
+    """A loaded engine in a process of its own.
+
+    `callers` requests advance at once, each with room for `context_tokens`, prompt and answer together.
+    `exact` asks an engine that gives it to round nothing; it is slower. Silence of `limit_s` seconds
+    while it has work counts as hung, and the process is killed.
+    Raises MissingPackage, SourceError for a damaged file, EngineError, EngineCrashed or EngineHung.
+    """
+    from .process import EngineProcess
+
+    found = spec(name)
+    why = missing(name)
+    if why is not None:
+        raise MissingPackage(why.partition(":")[0], try_=why.partition(": ")[2])
+    if exact and "exact" not in found.gives:
+        raise EngineError(f"the engine {name} cannot run exactly", try_="openvino or torch")
+    _check(found, model)
+    options = {"threads": threads, "callers": callers, "context_tokens": context_tokens, "exact": exact}
+    return EngineProcess(found.name, found.gives, model, options, limit_s=limit_s)
+
+
+def _check(found: EngineSpec, model: Path) -> None:
+    """Refuse a wrong or damaged file here: the engines' own libraries may crash on one."""
+    if "any" in found.formats:
+        return
+    kind = "safetensors" if model.is_dir() else "gguf"
+    if kind not in found.formats:
+        raise EngineError(
+            f"the engine {found.name} does not read {kind}",
+            where=str(model),
+            try_=f"a file in {found.formats[0]}",
+        )
+    if kind == "gguf":
+        importlib.import_module(".gguf_file", __package__).config(model)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

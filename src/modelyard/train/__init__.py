@@ -1,0 +1,16 @@
+"""The training room: a base model becomes a Model record, and a Model learns from a Corpus."""
+
+from __future__ import annotations
+
+from .settings import (
+    BASE,
+    TUNE,
+    BaseSettings,
+    Budget,
+    Lora,
+    Method,
+    Train,
+    TuneSettings,
+)
+
+__all__ = ["BASE", "TUNE", "BaseSettings", "Budget", "Lora", "Method", "Train", "TuneSettings"]

@@ -1,0 +1,85 @@
+"""All that a killed run needs to go on as if nothing had happened: one safetensors file, replaced whole.
+
+There is no random state in it: the order of the samples follows from the seed and the step's number.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..errors import RecordError, SourceError
+from .saving import write_tensors
+from .weights import safetensors_header
+
+NAME = "checkpoint.safetensors"
+EVERY_S = 20.0
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a run is. Losses in nats per label, one a step; `seconds` of training so far."""
+
+    step: int
+    tokens: int
+    seconds: float
+    losses: list[float]
+    token_counts: list[int]
+
+
+def save(state: Path, flat: Tensor, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+    """Replace the checkpoint in `state`. Raises NoRoom when the disk is full; the one before it stays."""
+    kept = optimizer.state[optimizer.param_groups[0]["params"][0]]
+    tensors = {
+        "adapters": flat.detach(),
+        "first_moment": kept["exp_avg"],
+        "second_moment": kept["exp_avg_sq"],
+        "optimizer_step": kept["step"].reshape(1),
+        "losses": torch.tensor(progress.losses, dtype=torch.float64),
+        "token_counts": torch.tensor(progress.token_counts, dtype=torch.int64),
+        "seconds": torch.tensor([progress.seconds], dtype=torch.float64),
+    }
+    write_tensors(state / NAME, tensors, {"step": str(progress.step), "tokens": str(progress.tokens)})
+
+
+def load(state: Path, flat: Tensor, optimizer: torch.optim.Optimizer) -> Progress:
+    """Put `flat` and `optimizer` back to where the checkpoint in `state` was; without one, nothing changes.
+
+    Raises RecordError when the file is damaged or belongs to another run.
+    """
+    path = state / NAME
+    if not path.is_file():
+        return Progress(0, 0, 0.0, [], [])
+    from safetensors import safe_open
+
+    try:
+        shapes = safetensors_header(path)
+        with safe_open(path, framework="pt") as file:
+            told = file.metadata()
+            tensors = {name: file.get_tensor(name) for name in shapes}
+        progress = Progress(
+            int(told["step"]),
+            int(told["tokens"]),
+            float(tensors["seconds"].item()),
+            tensors["losses"].tolist(),
+            tensors["token_counts"].tolist(),
+        )
+        if tensors["adapters"].shape != flat.shape:
+            raise ValueError("another size")
+        flat.detach().copy_(tensors["adapters"])
+        parameter = optimizer.param_groups[0]["params"][0]
+        optimizer.state[parameter] = {
+            "step": tensors["optimizer_step"].reshape(()),
+            "exp_avg": tensors["first_moment"].clone(),
+            "exp_avg_sq": tensors["second_moment"].clone(),
+        }
+    except (SourceError, ValueError, KeyError, TypeError):
+        raise RecordError(
+            "the checkpoint of this run is damaged",
+            where=str(path),
+            try_="remove that file: the run starts anew",
+        ) from None
+    return progress

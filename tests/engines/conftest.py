@@ -1,0 +1,32 @@
+"""One tiny model and its files for all tests of the engines."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.tiny import tiny_model
+
+from modelyard.optimize import architecture, gguf_write, vocabulary, weights
+
+
+def convert(folder: Path, path: Path, kind: str) -> Path:
+    """Write a model's folder as a GGUF file."""
+    shape = architecture.read(json.loads((folder / "config.json").read_text("utf-8")))
+    words = vocabulary.read(folder, shape.vocabulary)
+    tensors = weights.Weights(folder)
+    gguf_write.write(path, kind, shape, words, tensors, name="tiny", tell=lambda done, total: None)  # type: ignore[arg-type]
+    return path
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the tiny model."""
+    return tiny_model(tmp_path_factory.mktemp("tiny") / "model", 7)
+
+
+@pytest.fixture(scope="session")
+def files(model: Path) -> dict[str, Path]:
+    """Its GGUF files by type."""
+    return {kind: convert(model, model.parent / f"{kind}.gguf", kind) for kind in ("F16", "Q8_0", "Q4_0")}

@@ -1,0 +1,157 @@
+"""The real engines on the same file: they agree with torch, stop where told, and can be cancelled."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modelyard.engines import ENGINES, Request, complete, missing, start, versions
+from modelyard.engines.protocol import Engine
+from modelyard.engines.torch_engine import TorchEngine
+from modelyard.errors import EngineError, MissingPackage, ProjectError, SourceError
+
+PROMPT = (1, 85, 91, 286, 71, 79, 201, 310, 304, 261, 223, 83, 306, 262, 266, 74)
+ANSWER = (261, 223, 163, 282, 319, 2)  # 163 spells a lone byte inside a character, 2 ends an answer
+KINDS = ("F16", "Q8_0", "Q4_0")
+NATIVE = ("openvino", "llamacpp")
+
+
+@pytest.fixture(scope="module")
+def torch(files: dict[str, Path]) -> dict[str, TorchEngine]:
+    return {kind: TorchEngine(files[kind], threads=1, callers=2, context_tokens=512) for kind in KINDS}
+
+
+@pytest.fixture(scope="module", params=[(n, k) for n in NATIVE for k in KINDS], ids=lambda p: "-".join(p))
+def running(request: pytest.FixtureRequest, files: dict[str, Path]) -> Iterator[tuple[str, str, Engine]]:
+    name, kind = request.param
+    engine = start(name, files[kind], threads=1, callers=2, context_tokens=256, limit_s=60)
+    yield name, kind, engine
+    engine.close()
+
+
+def apart(engine: Engine, right: TorchEngine) -> float:
+    """Mean |log-probability - torch's| in nats."""
+    told, expected = engine.score(PROMPT, ANSWER), right.score(PROMPT, ANSWER)
+    return sum(abs(a - b) for a, b in zip(told, expected, strict=True)) / len(expected)
+
+
+def test_an_engine_scores_a_file_as_torch_does_on_the_same_file(
+    running: tuple[str, str, Engine], torch: dict[str, TorchEngine]
+) -> None:
+    _, kind, engine = running
+    assert apart(engine, torch[kind]) < 0.15  # activations in 8 bits; a wrong permutation gives over 1
+
+
+def test_an_engine_says_all_tokens_also_those_inside_a_character(
+    running: tuple[str, str, Engine], torch: dict[str, TorchEngine]
+) -> None:
+    _, kind, engine = running
+    asked = [Request("a", PROMPT, 12), Request("b", PROMPT[3:], 1), Request("c", PROMPT[:5], 7)]
+    told = complete(engine, asked, callers=2, limit_s=60)
+    assert [len(one.tokens) for one in told] == [12, 1, 7]
+    assert {one.finish for one in told} == {"length"}
+    right = complete(torch[kind], asked, callers=2, limit_s=60)
+    if kind == "F16":  # activations in 8 bits may turn a close choice
+        assert [one.tokens[:4] for one in told] == [one.tokens[:4] for one in right]
+
+
+def test_a_stop_token_ends_the_answer_and_is_not_in_it(running: tuple[str, str, Engine]) -> None:
+    _, _, engine = running
+    (whole,) = complete(engine, [Request("a", PROMPT, 10)], callers=1, limit_s=60)
+    token = whole.tokens[2]
+    cut = whole.tokens[: whole.tokens.index(token)]
+    (stopped,) = complete(engine, [Request("b", PROMPT, 10, (token,))], callers=1, limit_s=60)
+    assert (stopped.tokens, stopped.finish) == (cut, "stop")
+
+
+def test_a_cancelled_request_ends_and_the_next_is_answered(running: tuple[str, str, Engine]) -> None:
+    _, _, engine = running
+    engine.submit(Request("long", PROMPT, 200))
+    engine.cancel("long")
+    events = engine.poll(10)
+    while not any(event.finish for event in events):
+        events += engine.poll(10)
+    assert [event.finish for event in events if event.finish] == ["cancelled"]
+    (told,) = complete(engine, [Request("next", PROMPT, 3)], callers=1, limit_s=60)
+    assert len(told.tokens) == 3
+
+
+def test_a_prompt_longer_than_the_context_fails_alone(running: tuple[str, str, Engine]) -> None:
+    _, _, engine = running
+    asked = [Request("long", PROMPT * 20, 5), Request("short", PROMPT, 5)]
+    long, short = complete(engine, asked, callers=2, limit_s=60)
+    assert (long.finish, short.finish) == ("failed", "length")
+    assert "context" in long.error
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_openvino_run_exactly_leaves_no_room_for_a_fault(
+    kind: str, files: dict[str, Path], torch: dict[str, TorchEngine]
+) -> None:
+    engine = start("openvino", files[kind], threads=1, callers=1, context_tokens=64, limit_s=60, exact=True)
+    assert apart(engine, torch[kind]) < 0.001
+    engine.close()
+
+
+def test_torch_reads_a_file_as_the_model_that_it_came_from(
+    model: Path, torch: dict[str, TorchEngine]
+) -> None:
+    assert apart(TorchEngine(model, threads=1), torch["F16"]) < 0.005
+    assert apart(TorchEngine(model, threads=1), torch["Q8_0"]) < 0.1
+
+
+def test_llamacpp_cannot_run_exactly_and_says_so(files: dict[str, Path]) -> None:
+    with pytest.raises(EngineError, match="exactly"):
+        start("llamacpp", files["F16"], threads=1, callers=1, exact=True)
+
+
+@pytest.mark.parametrize("name", ["openvino", "llamacpp", "torch"])
+def test_a_damaged_or_foreign_file_is_refused_before_a_process_is_started(
+    name: str, files: dict[str, Path], tmp_path: Path
+) -> None:
+    whole = files["F16"].read_bytes()
+    for at, content in enumerate((whole[:-1], whole[:2000], b"", b"PK\x03\x04" + whole)):
+        path = tmp_path / f"{at}.gguf"
+        path.write_bytes(content)
+        with pytest.raises(SourceError):
+            start(name, path, threads=1, callers=1)
+    with pytest.raises(SourceError):
+        start(name, tmp_path / "none.gguf", threads=1, callers=1)
+
+
+def test_an_unknown_engine_is_told_with_those_that_there_are() -> None:
+    with pytest.raises(ProjectError, match="llamacpp"):
+        start("lamacpp", Path("x"), threads=1, callers=1)
+
+
+def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    from modelyard.engines import menu
+
+    def absent(package: str) -> Any:
+        raise menu.PackageNotFoundError(package)
+
+    monkeypatch.setattr(menu, "version", absent)
+    assert "pip install 'modelyard[openvino]'" in (missing("openvino") or "")
+    assert versions("llamacpp") == {"xllamacpp": "absent"}
+    with pytest.raises(MissingPackage, match=r"modelyard\[llamacpp\]"):
+        start("llamacpp", Path("x"), threads=1, callers=1)
+
+
+def test_the_menu_and_a_process_that_serves_load_no_torch(files: dict[str, Path]) -> None:
+    code = (
+        "import sys, json; from pathlib import Path; import modelyard.engines as e\n"
+        "[e.missing(n) for n in e.ENGINES]\n"
+        "from modelyard.engines import gguf_file, openvino, llamacpp, worker\n"
+        f"gguf_file.config(Path({str(files['Q4_0'])!r}))\n"
+        "print(json.dumps(sorted(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {name.partition(".")[0] for name in json.loads(done.stdout)}
+    assert not loaded & {"torch", "transformers", "numpy", "gguf", "openvino_genai", "xllamacpp"}
+    assert set(ENGINES) == {"openvino", "llamacpp", "torch", "echo"}

@@ -1,0 +1,155 @@
+"""Which verdict is released, and which screens are worth measuring in full."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.release.stage import facts, share, unmeasured, verdict
+
+from modelyard.records.shapes import Fact
+from modelyard.release.choose import EQUAL_COST, Verdict, finalists, pick, reference
+from modelyard.release.settings import Gate
+
+GATES = {"quality.task": Gate(min=0.6)}
+
+
+def test_the_cheapest_that_keeps_every_gate_wins() -> None:
+    found = pick(
+        [
+            verdict("dear", found=facts(cost=0.03)),
+            verdict("cheap", found=facts(cost=0.01)),
+            verdict("cheapest but wrong", found=facts(cost=0.001, task=0.5)),
+        ],
+        GATES,
+    )
+    assert found.winner is not None
+    assert found.winner.id == "cheap"
+    assert {row.verdict.id: [j.gate for j in row.failed] for row in found.rows} == {
+        "dear": [],
+        "cheap": [],
+        "cheapest but wrong": ["quality.task"],
+    }
+
+
+def test_of_equal_cost_the_better_wins() -> None:
+    near = verdict("better", found=facts(cost=0.0102, task=0.95))
+    far = verdict("best but dearer", found=facts(cost=0.0104, task=0.99))
+    found = pick([verdict("cheapest", found=facts(cost=0.01, task=0.9)), near, far], GATES)
+    assert found.winner == near
+    assert "within 3%" in found.why
+
+
+def test_without_pairs_equal_cost_goes_to_the_smaller_divergence() -> None:
+    near = facts(task=None) | {"parity.kl": Fact(0.01, "nats/token")}
+    found = pick(
+        [verdict("a", has_pairs=False, found=facts(task=None)), verdict("b", has_pairs=False, found=near)], {}
+    )
+    assert found.winner is not None
+    assert found.winner.id == "b"
+
+
+def test_screens_are_never_released() -> None:
+    found = pick([verdict(fidelity="screen"), verdict(fidelity="report", split="report")], {})
+    assert found.winner is None
+    assert found.rows == ()
+
+
+def test_no_winner_when_a_gate_asks_for_what_was_not_measured() -> None:
+    found = pick([verdict()], {"quality.grounded": Gate(min=0.1)})
+    assert found.winner is None
+    assert found.rows[0].failed[0].why.startswith("unmeasured")
+
+
+def test_a_file_that_is_not_the_model_never_wins() -> None:
+    wrong = facts(cost=0.0001) | {"parity.identity": Fact(1.0, "differences")}
+    found = pick([verdict("wrong", found=wrong), verdict("right")], {})
+    assert found.winner is not None
+    assert found.winner.id == "right"
+
+
+def test_what_has_no_cost_is_not_released() -> None:
+    assert (
+        pick([verdict(found=facts() | {"cost.usd_per_1k_answers": unmeasured("USD/1k answers")})], {}).winner
+        is None
+    )
+
+
+VERDICTS = st.lists(
+    st.builds(
+        lambda id, cost, task, fault: verdict(
+            f"v{id}", found=facts(cost=cost, task=task) | {"parity.fault": Fact(fault, "nats")}
+        ),
+        st.integers(0, 10**6),
+        st.floats(0.001, 1),
+        st.floats(0, 1),
+        st.sampled_from([0.01, 0.5]),
+    ),
+    max_size=6,
+    unique_by=lambda v: v.id,
+)
+
+
+@given(VERDICTS, st.randoms())
+def test_the_winner_keeps_every_gate_is_nearly_the_cheapest_and_no_order_matters(
+    verdicts: list[Verdict], chance: object
+) -> None:
+    found = pick(verdicts, GATES)
+    held = [row.verdict for row in found.rows if not row.failed]
+    assert (found.winner is None) == (not held)
+    if found.winner is not None:
+        assert found.winner in held
+        least = min(v.number("cost.usd_per_1k_answers", 0) for v in held)
+        assert found.winner.number("cost.usd_per_1k_answers", 0) <= least * EQUAL_COST
+    shuffled = list(verdicts)
+    chance.shuffle(shuffled)  # type: ignore[attr-defined]
+    assert pick(shuffled, GATES) == found
+
+
+def screen(id: str, cost: float, task: float, **more: str) -> Verdict:
+    """A screen with a wide interval."""
+    found = facts(cost=cost, task=task) | {"quality.task": share(task, 0.1)}
+    return verdict(id, fidelity="screen", found=found, **more)  # type: ignore[arg-type]
+
+
+def test_finalists_are_the_cheapest_of_different_files_that_are_likely_to_hold() -> None:
+    screens = [
+        screen("q4 openvino", 0.010, 0.80),
+        screen("q4 llamacpp", 0.012, 0.80, engine="llamacpp"),
+        screen("q8 openvino", 0.015, 0.82, candidate="c8", kind="Q8_0"),
+        screen("f16 openvino", 0.030, 0.83, candidate="c16", kind="F16"),
+    ]
+    assert [v.id for v in finalists(screens, GATES)] == ["q4 openvino", "q8 openvino"]
+
+
+def test_finalists_leave_out_what_fails_for_certain_and_put_last_what_is_unlikely() -> None:
+    screens = [
+        screen("hopeless", 0.010, 0.40),
+        screen("unlikely", 0.011, 0.55, candidate="c8"),
+        screen("likely", 0.020, 0.70, candidate="c16"),
+    ]
+    assert [v.id for v in finalists(screens, GATES, n=3)] == ["likely", "unlikely"]
+
+
+def test_finalists_pass_identity_fault_and_latency_at_the_screen() -> None:
+    slow = verdict("slow", fidelity="screen", found=facts() | {"latency.ttft_p95_s.c1": Fact(9.0, "s")})
+    wrong = verdict("wrong", fidelity="screen", found=facts() | {"parity.fault": Fact(2.0, "nats")})
+    assert finalists([slow, wrong], {"latency.ttft_p95_s.c1": Gate(max=3)}) == []
+
+
+def test_one_file_may_be_measured_on_two_engines_when_there_is_no_other() -> None:
+    screens = [screen("a", 0.01, 0.8), screen("b", 0.02, 0.8, engine="llamacpp")]
+    assert [v.id for v in finalists(screens, GATES)] == ["a", "b"]
+
+
+def test_the_reference_is_the_unquantised_file_on_its_cheapest_engine_without_a_fault() -> None:
+    broken = facts(cost=0.001) | {"parity.fault": Fact(2.0, "nats")}
+    screens = [
+        verdict("q8", kind="Q8_0", fidelity="screen", found=facts(cost=0.001)),
+        verdict("a", kind="F16", fidelity="screen", found=broken),
+        verdict("b", kind="F16", fidelity="screen", found=facts(cost=0.03)),
+        verdict("c", kind="F16", fidelity="screen", found=facts(cost=0.02)),
+    ]
+    found = reference(screens)
+    assert found is not None
+    assert found.id == "c"
+    assert reference(screens[:2]) is None

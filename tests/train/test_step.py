@@ -1,0 +1,173 @@
+"""The packed step against the model's own loss, sample by sample."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from tests.tiny import tiny_model
+from torch.nn import functional
+from transformers import AutoModelForCausalLM
+
+from modelyard.errors import TrainingError
+from modelyard.train import attention, row
+from modelyard.train.head import label_loss
+from modelyard.train.lora import Adapters, adapt
+from modelyard.train.row import pack, shared
+from modelyard.train.samples import Sample
+from modelyard.train.step import AutogradStep, check_packing
+
+
+def sample(seed: int, length: int, *, prefix: int = 0) -> Sample:
+    random = torch.Generator().manual_seed(seed)
+    ids = torch.randint(3, 300, (length,), generator=random).tolist()
+    ids[:prefix] = range(20, 20 + prefix)
+    learn = [False] * (length - 4) + [True] * 4
+    learn[length // 2 + prefix // 2] = True  # a second answer in the middle
+    return Sample(tuple(ids), tuple(learn))
+
+
+def load(base: Path, *, packed: bool) -> tuple[torch.nn.Module, Adapters]:
+    name = attention.register() if packed else "eager"
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, attn_implementation=name).eval()
+    adapters = adapt(model, rank=4, scale=2.0, seed=1)
+    random = torch.Generator().manual_seed(2)
+    adapters.flat.add_(torch.randn(adapters.flat.shape, generator=random), alpha=0.05)  # B is no longer zero
+    return model, adapters
+
+
+def alone(base: Path, samples: list[Sample]) -> tuple[float, torch.Tensor]:
+    """Summed loss and gradient, each sample by itself through the model's own forward pass and head."""
+    model, adapters = load(base, packed=False)
+    total = torch.zeros(())
+    for one in samples:
+        logits = model(torch.tensor([one.ids]), use_cache=False).logits[0, :-1]
+        labels = torch.tensor(
+            [-100 if not learn else token for token, learn in zip(one.ids, one.learn, strict=True)]
+        )
+        total = total + functional.cross_entropy(logits, labels[1:], reduction="sum")
+    gradients = torch.autograd.grad(total, adapters.parameters())
+    return total.item(), torch.cat([gradient.reshape(-1) for gradient in gradients])
+
+
+MIXES = {
+    "several lengths": [sample(1, 40), sample(2, 23), sample(3, 90), sample(4, 12)],
+    "a shared beginning": [sample(1, 60, prefix=16), sample(2, 33, prefix=16), sample(3, 90, prefix=16)],
+    "one sample": [sample(5, 50)],
+}
+
+
+@pytest.mark.parametrize("mix", MIXES)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_packed_loss_and_gradient_are_those_of_each_sample_alone(
+    base: Path, mix: str, workers: int
+) -> None:
+    samples = MIXES[mix]
+    model, adapters = load(base, packed=True)
+    step = AutogradStep(model, adapters, workers=workers, threads=workers)
+    try:
+        result = step.forward_backward([pack(samples), pack(samples[:1])])
+    finally:
+        step.close()
+    loss, gradient = alone(base, [*samples, samples[0]])
+    assert result.labels == sum(one.labels for one in [*samples, samples[0]])
+    assert result.loss == pytest.approx(loss, rel=1e-5)
+    assert torch.linalg.vector_norm(step.gradient - gradient) < 1e-5 * torch.linalg.vector_norm(gradient)
+
+
+def test_the_shared_beginning_is_found_and_laid_once() -> None:
+    samples = MIXES["a shared beginning"]
+    assert shared(samples) == 16
+    packed = pack(samples)
+    assert packed.ids.shape[1] == sum(map(len, samples)) - 2 * 16
+    assert packed.tokens == sum(map(len, samples))
+
+
+def test_a_shared_beginning_never_holds_what_is_to_be_learned() -> None:
+    one = Sample(tuple(range(20)), tuple(place >= 12 for place in range(20)))
+    assert shared([one, one]) == 11
+    assert len(pack([one, one]).labels) == 2 * one.labels
+
+
+def test_bfloat16_gives_nearly_the_same_loss_by_plain_and_by_fused_attention(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = MIXES["several lengths"]
+    model, adapters = load(base, packed=True)
+    step = AutogradStep(model, adapters, workers=1, threads=1)
+    wide = step.forward_backward([pack(samples)]).loss
+    exact = step.gradient.clone()
+    step.hold(torch.bfloat16)
+    for limit in (attention.PLAIN_TOKENS_MAX, 0):
+        monkeypatch.setattr(attention, "PLAIN_TOKENS_MAX", limit)
+        assert step.forward_backward([pack(samples)]).loss == pytest.approx(wide, rel=0.02)
+        assert functional.cosine_similarity(step.gradient, exact, dim=0) > 0.98
+    assert step.gradient.dtype == torch.float32
+
+
+def test_the_head_in_pieces_equals_the_head_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    from modelyard.train import head
+
+    torch.manual_seed(0)
+    hidden, weight, labels = (
+        torch.randn(11, 8, requires_grad=True),
+        torch.randn(30, 8),
+        torch.randint(0, 30, (11,)),
+    )
+    bias = torch.randn(30)
+    expected = functional.cross_entropy(hidden @ weight.T + bias, labels, reduction="sum")
+    (gradient,) = torch.autograd.grad(expected, hidden)
+    monkeypatch.setattr(head, "ROWS", 4)
+    loss = label_loss(hidden, weight, bias, labels)
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(torch.autograd.grad(loss * 3, hidden)[0], gradient * 3)
+
+
+def test_a_label_that_is_nearly_impossible_still_has_a_finite_loss() -> None:
+    hidden = torch.full((1, 4), 100.0, requires_grad=True)
+    weight = torch.stack([torch.ones(4), -torch.ones(4)])
+    assert label_loss(hidden, weight, None, torch.tensor([1])).item() == pytest.approx(800)
+
+
+def test_an_architecture_that_the_step_does_not_know_is_refused(base: Path) -> None:
+    model, adapters = load(base, packed=True)
+    step = AutogradStep(model, adapters, workers=1, threads=1)
+    check_packing(step, model, sample(1, 30))
+    step._head = step._head * 1.5  # as a model that scales its logits would have it
+    with pytest.raises(TrainingError, match="does not know this architecture"):
+        check_packing(step, model, sample(1, 30))
+
+
+def test_an_untied_head_and_a_qwen_with_biases_are_known(tmp_path: Path) -> None:
+    import json
+
+    folder = tiny_model(tmp_path, tied=False)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"attention_bias": True}))
+    model, adapters = load(folder, packed=True)  # the biases, which the file lacks, are drawn at random
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            parameter.data.normal_(generator=torch.Generator().manual_seed(1))
+    check_packing(AutogradStep(model, adapters, workers=1, threads=1), model, sample(1, 30))
+
+
+def test_a_window_shorter_than_a_sample_is_refused() -> None:
+    layout = attention.lay_out([(0, 10)], 0)
+    heads = torch.zeros(1, 2, 10, 8)
+    with pytest.raises(TrainingError, match="window of 4"):
+        attention.packed_attention(
+            torch.nn.Identity(), heads, heads, heads, None, layout=layout, sliding_window=4
+        )
+
+
+def test_a_rank_above_the_width_is_refused(base: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(base)
+    with pytest.raises(TrainingError, match="rank 33 is above the width"):
+        adapt(model, rank=33, scale=2.0, seed=0)
+
+
+def test_rows_of_the_same_samples_are_the_same() -> None:
+    first, second = row.pack(MIXES["several lengths"]), row.pack(MIXES["several lengths"])
+    assert torch.equal(first.ids, second.ids)
+    assert torch.equal(first.layout.back, second.layout.back)

@@ -1,0 +1,189 @@
+"""The whole step train.tune on a tiny model."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel
+from tests.train.stage import TRAIN, inputs, pair, write_corpus
+from transformers import AutoModelForCausalLM
+
+from modelyard.errors import NoRoom, SourceError, TrainingError
+from modelyard.prompt import Prompter, conversation
+from modelyard.records.shapes import Output, Workspace
+from modelyard.train import checkpoint, samples, tune
+from modelyard.train.schedule import rate
+from modelyard.train.settings import TuneSettings
+
+
+def settings(**changed: Any) -> TuneSettings:
+    return TuneSettings.model_validate({"train": TRAIN | changed})
+
+
+@pytest.fixture(scope="module")
+def tuned(base: Path, corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Output]:
+    folder = tmp_path_factory.mktemp("tuned")
+    (folder / "out").mkdir()
+    (folder / "state").mkdir()
+    output = tune.run(
+        settings(learning_rate=2e-2), inputs(corpus, base), Workspace(folder, 1, lambda *_, **__: None)
+    )
+    return folder / "out", output
+
+
+def test_tuning_lowers_the_loss_and_says_what_it_did(tuned: tuple[Path, Output]) -> None:
+    out, output = tuned
+    facts = {name: fact.value for name, fact in output.facts.items()}
+    assert facts["train.loss_last"] < 0.8 * facts["train.loss_first"]
+    assert facts["train.tokens"] >= 6000
+    curve = json.loads((out / "loss.json").read_text())
+    assert curve["tokens"][-1] == facts["train.tokens"]
+    assert len(curve["step"]) == len(curve["loss"])
+    assert {choice.name for choice in output.choices} >= {
+        "train.precision",
+        "train.allocator",
+        "train.merged",
+    }
+    assert all(choice.why for choice in output.choices)
+
+
+def test_the_adapter_opens_in_peft_and_equals_the_merged_weights_in_transformers(
+    tuned: tuple[Path, Output], base: Path
+) -> None:
+    out, _ = tuned
+    merged = AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32)
+    plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    ids = torch.randint(3, 300, (1, 30), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        before = plain(ids).logits
+        adapted = PeftModel.from_pretrained(plain, out / "adapter")(ids).logits
+        together = merged(ids).logits
+    torch.testing.assert_close(together, adapted, rtol=1e-4, atol=1e-4)
+    assert (together - before).abs().max() > 0.1
+
+
+def test_the_tuned_folder_has_every_file_of_a_model(tuned: tuple[Path, Output], base: Path) -> None:
+    out, _ = tuned
+    for name in (
+        "config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "chat_template.jinja",
+        "base.json",
+    ):
+        assert (out / name).read_bytes() == (base / name).read_bytes()
+    assert (out / "generation_config.json").is_file()
+    assert not list(out.rglob("*.part"))
+
+
+def test_the_answers_and_their_end_are_what_is_learned(base: Path) -> None:
+    prompter = Prompter(base)
+    one = samples.sample(prompter, pair(3))
+    learned = [token for token, learn in zip(one.ids, one.learn, strict=True) if learn]
+    assert learned == [*prompter.encode("3"), prompter.end]
+    assert list(one.ids[: -len(learned)]) == prompter.prompt(conversation(pair(3))[:-1])
+
+
+def test_a_pair_longer_than_a_row_is_left_out_and_told(
+    base: Path, tmp_path: Path, workspace: Workspace
+) -> None:
+    long = pair(1) | {"passage": "word " * 400}
+    corpus = write_corpus(tmp_path, [*(pair(number) for number in range(8)), long])
+    output = tune.run(settings(budget={"tokens": 500}), inputs(corpus, base), workspace)
+    told = {choice.name: choice for choice in output.choices}
+    assert told["train.too_long"].value == "1 pairs left out"
+    assert "256" in told["train.too_long"].why
+
+
+def test_no_pair_that_fits_is_an_error_with_the_length_that_would(
+    base: Path, tmp_path: Path, workspace: Workspace
+) -> None:
+    corpus = write_corpus(tmp_path, [pair(1) | {"passage": "word " * 400}])
+    with pytest.raises(SourceError, match="longer than 256 tokens; the shortest has"):
+        tune.run(settings(), inputs(corpus, base), workspace)
+
+
+def test_a_corpus_without_pairs_is_an_error(base: Path, tmp_path: Path, workspace: Workspace) -> None:
+    with pytest.raises(SourceError, match="no pair to learn from"):
+        tune.run(settings(), inputs(write_corpus(tmp_path, []), base), workspace)
+
+
+def test_a_tokenizer_of_another_vocabulary_is_an_error(base: Path) -> None:
+    with pytest.raises(SourceError, match="the model knows 10 tokens"):
+        samples.make(Prompter(base), [pair(1)], longest=256, vocabulary=10)
+
+
+def test_a_loss_that_is_no_number_stops_and_names_a_lower_rate(
+    base: Path, corpus: Path, workspace: Workspace
+) -> None:
+    with pytest.raises(TrainingError, match="lower rate") as raised:
+        tune.run(settings(learning_rate=0.99, clip=1e30, weight_decay=1e38), inputs(corpus, base), workspace)
+    assert "at step" in raised.value.what
+
+
+def test_a_full_disk_names_the_folder_and_keeps_the_last_checkpoint(
+    base: Path, corpus: Path, workspace: Workspace
+) -> None:
+    tune.run(settings(budget={"tokens": 1000}), inputs(corpus, base), workspace)
+    kept = (workspace.state / checkpoint.NAME).read_bytes()
+    part = workspace.state / f"{checkpoint.NAME}.part"
+    part.symlink_to("/dev/full")  # every write to it fails with ENOSPC
+    with pytest.raises(NoRoom, match="disk is full") as raised:
+        save_once_more(workspace)
+    assert str(workspace.state) in raised.value.where
+    assert (workspace.state / checkpoint.NAME).read_bytes() == kept
+
+
+def save_once_more(workspace: Workspace) -> None:
+    """Save once more, as the loop does."""
+    flat = torch.zeros(4)
+    adamw = torch.optim.AdamW([torch.nn.Parameter(flat)], fused=True)
+    adamw.param_groups[0]["params"][0].grad = torch.ones(4)
+    adamw.step()
+    checkpoint.save(workspace.state, flat, adamw, checkpoint.Progress(1, 1, 1.0, [1.0], [1]))
+
+
+def test_minutes_become_tokens_once(base: Path, corpus: Path, workspace: Workspace) -> None:
+    told: list[dict[str, float]] = []
+    watching = Workspace(
+        workspace.folder, 1, lambda text, **numbers: told.append(numbers) if text == "tuning" else None
+    )
+    asked = settings(budget={"minutes": 0.05}, precision="auto")
+    output = tune.run(asked, inputs(corpus, base), watching)
+    plan = (workspace.state / "plan.json").read_bytes()
+    choices = {choice.name: choice for choice in output.choices}
+    assert "0.05 minutes at" in choices["train.budget_tokens"].why
+    assert choices["train.precision"].value in ("fp32", "bf16")
+    assert told[-1]["done"] == told[-1]["total"] == output.facts["train.tokens"].value
+    again = tune.run(asked, inputs(corpus, base), watching)
+    assert (workspace.state / "plan.json").read_bytes() == plan
+    assert again.facts["train.tokens"] == output.facts["train.tokens"]
+
+
+def test_the_rate_rises_then_falls_and_never_reaches_zero() -> None:
+    rates = [rate(step, 100, peak=1e-3, warmup=0.1) for step in range(100)]
+    assert rates[9] == max(rates) == 1e-3
+    assert rates[:10] == sorted(rates[:10])
+    assert rates[9:] == sorted(rates[9:], reverse=True)
+    assert 0 < rates[-1] < 1e-5
+    assert rate(0, 1, peak=1e-3, warmup=0.05) > 0
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_killed_run_ends_with_the_same_bytes_as_an_undisturbed_one(
+    base: Path, corpus: Path, tmp_path: Path, threads: int
+) -> None:
+    child = Path(__file__).with_name("killed.py")
+    command = [sys.executable, str(child), str(base), str(corpus), str(tmp_path), str(threads)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["killed"] >= 3
+    assert told["resumed"] >= 2  # some kills fell after a checkpoint
+    assert told["different"] == []

@@ -1,0 +1,145 @@
+"""Is the file this model? Faults are put into what is converted; the file is held against the right model."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+from tests.tiny import tiny_model
+
+from modelyard.verify import identity, weights
+
+Convert = Callable[..., Path]
+
+
+def edit(name: str, change: Callable[[Any], None]) -> Callable[[Path], None]:
+    """A fault in a JSON file of the model."""
+
+    def fault(folder: Path) -> None:
+        value = json.loads((folder / name).read_text("utf-8"))
+        change(value)
+        (folder / name).write_text(json.dumps(value), "utf-8")
+
+    return fault
+
+
+def numbers(change: Callable[[dict[str, Any]], None]) -> Callable[[Path], None]:
+    """A fault in the weights."""
+
+    def fault(folder: Path) -> None:
+        tensors = load_file(folder / "model.safetensors")
+        change(tensors)
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+    return fault
+
+
+def swap_merges(tokenizer: Any) -> None:
+    merges = tokenizer["model"]["merges"]
+    merges[3], merges[4] = merges[4], merges[3]
+
+
+def swap_tokens(tokenizer: Any) -> None:
+    vocabulary = tokenizer["model"]["vocab"]
+    a, b = list(vocabulary)[10:12]
+    vocabulary[a], vocabulary[b] = vocabulary[b], vocabulary[a]
+
+
+def untie(folder: Path) -> None:
+    numbers(lambda t: t.update({"lm_head.weight": t["model.embed_tokens.weight"][::-1].copy()}))(folder)
+    edit("config.json", lambda c: c.update(tie_word_embeddings=False))(folder)
+
+
+FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
+    "rope base": (
+        edit("config.json", lambda c: c["rope_parameters"].update(rope_theta=10_000.0)),
+        "rope base",
+    ),
+    "eps": (edit("config.json", lambda c: c.update(rms_norm_eps=1e-6)), "norm eps"),
+    "context": (edit("config.json", lambda c: c.update(max_position_embeddings=512)), "context length"),
+    "tie": (untie, "head is the embedding (tied)"),
+    "end token": (edit("tokenizer_config.json", lambda c: c.update(eos_token="<|endoftext|>")), "eos id"),
+    "begin token": (edit("tokenizer_config.json", lambda c: c.update(bos_token="<|endoftext|>")), "bos id"),
+    "template": (
+        lambda f: (f / "chat_template.jinja").write_text("{{ messages }}") and None,
+        "chat template",
+    ),
+    "merge": (edit("tokenizer.json", swap_merges), "merges"),
+    "token": (edit("tokenizer.json", swap_tokens), "tokens"),
+}
+
+Q, K, GATE, UP = (
+    f"model.layers.1.{n}.weight"
+    for n in ("self_attn.q_proj", "self_attn.k_proj", "mlp.gate_proj", "mlp.up_proj")
+)
+OUT = "model.layers.0.self_attn.o_proj.weight"
+NUMBERS: dict[str, Callable[[dict[str, Any]], None]] = {
+    "transposed": lambda t: t.update({OUT: t[OUT].T.copy()}),
+    "swapped": lambda t: t.update({GATE: t[UP], UP: t[GATE]}),
+    "rows of k in another order": lambda t: t.update({K: t[K][np.r_[16:32, 0:16]].copy()}),
+    "scaled": lambda t: t.update({Q: t[Q] * 1.05}),
+    "unmerged adapter": lambda t: t.update(
+        {UP: t[UP] + np.random.default_rng(0).normal(0, 0.05, t[UP].shape).astype("f4")}
+    ),
+    "norm": lambda t: t.update({"model.norm.weight": t["model.norm.weight"] + 1}),
+}
+
+
+def broken(model: Path, folder: Path, fault: Callable[[Path], None]) -> Path:
+    """A copy of the model with a fault."""
+    shutil.copytree(model, folder)
+    fault(folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_in_what_the_file_says_is_a_difference_by_name(
+    name: str, model: Path, convert: Convert, tmp_path: Path
+) -> None:
+    fault, what = FAULTS[name]
+    file = convert("Q8_0", broken(model, tmp_path / "broken", fault)) / "model.gguf"
+    found = identity.differences(file, model)
+    assert any(row.what.startswith(what) for row in found), found
+
+
+@pytest.mark.parametrize("kind", ["F16", "Q8_0", "Q4_0"])
+@pytest.mark.parametrize("name", NUMBERS)
+def test_a_fault_in_the_numbers_is_found_in_every_file_type(
+    name: str, kind: str, model: Path, convert: Convert, tmp_path: Path
+) -> None:
+    file = convert(kind, broken(model, tmp_path / "broken", numbers(NUMBERS[name]))) / "model.gguf"
+    assert identity.differences(file, model) == []
+    assert weights.compare(file, model, kind)
+
+
+@pytest.mark.parametrize("kind", ["F16", "Q8_0", "Q4_0"])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {},
+        {"tied": False},
+        {"heads": 4, "kv_heads": 2},
+        {"heads": 4, "kv_heads": 4, "layers": 1},
+        {"hidden": 96, "heads": 3, "kv_heads": 1, "intermediate": 160},
+        {"rope_theta": 10_000.0, "eps": 1e-6, "seed": 7},
+    ],
+)
+def test_a_right_conversion_raises_no_alarm(
+    kind: str, shape: dict[str, Any], convert: Convert, tmp_path: Path
+) -> None:
+    folder = tiny_model(tmp_path / "model", **shape)
+    file = convert(kind, folder) / "model.gguf"
+    assert identity.differences(file, folder) == []
+    assert weights.compare(file, folder, kind) == []
+
+
+def test_a_missing_tensor_is_a_difference(model: Path, convert: Convert, tmp_path: Path) -> None:
+    deeper = tiny_model(tmp_path / "model", layers=3)
+    found = {row.what for row in identity.differences(convert("F16") / "model.gguf", deeper)}
+    assert {"layers", "number of tensors", "shape of model.layers.2.mlp.up_proj.weight"} <= found
