@@ -109,7 +109,18 @@ def test_importing_a_module_says_and_starts_nothing() -> None:
     assert out == ""
 
 
-HEAVY = {"torch", "transformers", "numpy", "peft", "openvino", "openvino_genai", "xllamacpp", "gguf", "alembic", "scipy"}
+HEAVY = {
+    "torch",
+    "transformers",
+    "numpy",
+    "peft",
+    "openvino",
+    "openvino_genai",
+    "xllamacpp",
+    "gguf",
+    "alembic",
+    "scipy",
+}
 
 
 def test_help_imports_nothing_but_the_command_line() -> None:

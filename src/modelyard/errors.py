@@ -1,17 +1,17 @@
 """The family of errors. Each says what happened, where, and what to try.
 
-    ModelyardError           exit 1  HTTP 500
-    ├── ProjectError         exit 2  HTTP 400   the project file or the arguments are wrong
-    ├── SourceError          exit 1  HTTP 422   a document, pair or base model cannot be used
-    ├── RecordError          exit 1  HTTP 500   a record is missing, damaged or from a newer release
-    │   └── Busy             exit 1  HTTP 409   another process holds it
-    ├── NoRoom               exit 1  HTTP 507   the disk or the memory does not suffice
-    ├── EngineError          exit 1  HTTP 503   an engine failed
-    │   ├── EngineCrashed    exit 1  HTTP 503   its process died
-    │   └── EngineHung       exit 1  HTTP 504   it did not answer in time
-    ├── MissingPackage       exit 1  HTTP 501   an extra is not installed
-    ├── TrainingError        exit 1  HTTP 500   the training cannot go on
-    └── Refused              exit 1  HTTP 409   a gate refused the release
+ModelyardError           exit 1  HTTP 500
+├── ProjectError         exit 2  HTTP 400   the project file or the arguments are wrong
+├── SourceError          exit 1  HTTP 422   a document, pair or base model cannot be used
+├── RecordError          exit 1  HTTP 500   a record is missing, damaged or from a newer release
+│   └── Busy             exit 1  HTTP 409   another process holds it
+├── NoRoom               exit 1  HTTP 507   the disk or the memory does not suffice
+├── EngineError          exit 1  HTTP 503   an engine failed
+│   ├── EngineCrashed    exit 1  HTTP 503   its process died
+│   └── EngineHung       exit 1  HTTP 504   it did not answer in time
+├── MissingPackage       exit 1  HTTP 501   an extra is not installed
+├── TrainingError        exit 1  HTTP 500   the training cannot go on
+└── Refused              exit 1  HTTP 409   a gate refused the release
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ INSTRUCTION_SETS = (
 )
 NATIVE_BF16 = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 
-# A small virtual machine rents at 0.04 to 0.10 USD per core and hour; the middle, marked as assumed wherever used.
+# A small virtual machine rents at 0.04 to 0.10 USD per core and hour; marked as assumed wherever used.
 ASSUMED_USD_PER_CORE_HOUR = 0.05
 
 

@@ -36,7 +36,7 @@ class Data(Settings):
     """Documents and pairs, each with licence, owner and basis."""
     redact: tuple[Literal["email", "phone"], ...] = ("email", "phone")
     """Personal data replaced by a marker."""
-    near_duplicate: float = Field(0.8, ge=0.5, le=1.0)
+    near_duplicate: float = Field(default=0.8, ge=0.5, le=1.0)
     """Similarity (Jaccard, word 5-grams) from which two texts count as the same."""
     phone_region: str = "US"
     """Country whose phone numbers are recognised without a + in front."""
@@ -47,7 +47,7 @@ class MachineBlock(Settings):
 
     usd_per_hour: Money | None = None
     """What an hour of this machine costs you; assumed, and marked so, when absent."""
-    threads: int | None = Field(None, ge=1)
+    threads: int | None = Field(default=None, ge=1)
     """Cores to use; all of them when absent."""
 
 
@@ -91,7 +91,9 @@ def load(path: Path) -> Project:
     try:
         text = path.read_text("utf-8")
     except UnicodeDecodeError as error:
-        raise ProjectError("the project file is not UTF-8", where=f"{path.name}: byte {error.start}") from None
+        raise ProjectError(
+            "the project file is not UTF-8", where=f"{path.name}: byte {error.start}"
+        ) from None
     except OSError as error:
         raise ProjectError(f"the project file cannot be read: {error.strerror}", where=str(path)) from None
     try:
@@ -105,7 +107,9 @@ def load(path: Path) -> Project:
             try_="check indents, colons and quotes",
         ) from None
     if not isinstance(root, yaml.MappingNode):
-        raise ProjectError("the project file is empty or no mapping", where=path.name, try_="`modelyard init`")
+        raise ProjectError(
+            "the project file is empty or no mapping", where=path.name, try_="`modelyard init`"
+        )
     lines: dict[tuple[str | int, ...], int] = {}
     mistakes: list[str] = []
     try:
@@ -147,7 +151,7 @@ def _plain(node: yaml.Node, at: tuple[str | int, ...], lines: dict[Any, int], mi
     if isinstance(node, yaml.SequenceNode):
         return [_plain(child, (*at, i), lines, mistakes) for i, child in enumerate(node.value)]
     if node.tag.rpartition(":")[2] in ("int", "bool", "null"):
-        return yaml.SafeLoader("").construct_object(node)  # type: ignore[no-untyped-call]
+        return yaml.SafeLoader("").construct_object(node)
     return str(node.value)  # a number with a point too: pydantic reads it as float or Decimal
 
 
@@ -168,7 +172,9 @@ def _sentence(problem: Any, value: Any, lines: dict[Any, int]) -> str:
         return f"line {line}: {name} is missing{_meaning(at)}"
     message = message.removeprefix("Value error, ").replace("Input should", "should")
     given = problem.get("input")
-    shown = f", got {json.dumps(given, default=str, ensure_ascii=False)}" if not isinstance(given, dict) else ""
+    shown = (
+        f", got {json.dumps(given, default=str, ensure_ascii=False)}" if not isinstance(given, dict) else ""
+    )
     return f"line {line}: {name} {message}{shown}"
 
 

@@ -1,4 +1,4 @@
-"""One way to put a question and its passage before a model: tuning, measuring, `try` and serving all use it."""
+"""One way to put a question and its passage before a model, for tuning, measuring, `try` and serving."""
 
 from __future__ import annotations
 

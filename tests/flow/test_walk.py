@@ -3,14 +3,14 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from tests.flow import fakes
+from tests.flow.fakes import COUNT, FAIL, JOIN, REFUSE, WRITE, Told, calls
 
 from modelyard.errors import NoRoom, Refused, SourceError
 from modelyard.flow.node import Line, Node
 from modelyard.flow.walk import Stale, Walk
 from modelyard.records.shapes import FileEntry, Record, SourceFiles, Step
 from modelyard.records.yard import Yard
-from tests.flow import fakes
-from tests.flow.fakes import COUNT, FAIL, JOIN, REFUSE, WRITE, Told, calls
 
 
 @pytest.fixture(autouse=True)
@@ -138,7 +138,9 @@ def test_a_record_says_where_and_with_what_it_was_made(tmp_path: Path) -> None:
     assert set(record.inputs) == {"parts"}
 
 
-def test_a_disk_that_fills_is_told_and_leaves_no_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_fills_is_told_and_leaves_no_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 

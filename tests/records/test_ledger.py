@@ -102,8 +102,16 @@ def test_a_ledger_whose_tables_were_never_made_is_made_whole(tmp_path: Path) -> 
 
 
 @settings(max_examples=20)
-@given(st.lists(st.tuples(st.sampled_from(["key.made", "price.published"]), st.text(max_size=20)), min_size=1, max_size=8))
-def test_an_untouched_audit_log_holds(tmp_path_factory: pytest.TempPathFactory, entries: list[tuple[str, str]]) -> None:
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["key.made", "price.published"]), st.text(max_size=20)),
+        min_size=1,
+        max_size=8,
+    )
+)
+def test_an_untouched_audit_log_holds(
+    tmp_path_factory: pytest.TempPathFactory, entries: list[tuple[str, str]]
+) -> None:
     ledger = Ledger(tmp_path_factory.mktemp("yard") / "yard.db")
     with ledger.write() as connection:
         for action, subject in entries:
@@ -156,7 +164,10 @@ def test_a_work_folder_has_one_holder_and_frees_itself_when_that_is_killed(tmp_p
     other = context.Process(target=_hold, args=(tmp_path, ready, over))
     other.start()
     assert ready.wait(30)
-    with pytest.raises(Busy, match=f"process {other.pid}"), hold(tmp_path, "k" * 64, threads=1, progress=print):
+    with (
+        pytest.raises(Busy, match=f"process {other.pid}"),
+        hold(tmp_path, "k" * 64, threads=1, progress=print),
+    ):
         pass
     other.kill()
     other.join()

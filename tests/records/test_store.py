@@ -21,7 +21,9 @@ def fill(folder: Path, files: dict[str, bytes]) -> Path:
 
 @settings(max_examples=30)
 @given(files=st.dictionaries(NAMES, st.binary(max_size=64), max_size=6))
-def test_a_view_gives_back_every_file_that_was_taken(tmp_path_factory: pytest.TempPathFactory, files: dict[str, bytes]) -> None:
+def test_a_view_gives_back_every_file_that_was_taken(
+    tmp_path_factory: pytest.TempPathFactory, files: dict[str, bytes]
+) -> None:
     root = tmp_path_factory.mktemp("yard")
     store = Store(root)
     out = root / "out"

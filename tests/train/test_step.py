@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 from modelyard.errors import TrainingError
 from modelyard.train import attention, row
 from modelyard.train.head import label_loss
-from modelyard.train.lora import Adapters, adapt
+from modelyard.train.lora import Adapters, LoraLinear, adapt
 from modelyard.train.row import pack, shared
 from modelyard.train.samples import Sample
 from modelyard.train.step import AutogradStep, check_packing
@@ -88,6 +88,20 @@ def test_a_shared_beginning_never_holds_what_is_to_be_learned() -> None:
     one = Sample(tuple(range(20)), tuple(place >= 12 for place in range(20)))
     assert shared([one, one]) == 11
     assert len(pack([one, one]).labels) == 2 * one.labels
+
+
+def test_an_adapted_layer_and_its_gradients_are_those_of_the_formula() -> None:
+    torch.manual_seed(0)
+    layer = LoraLinear(torch.nn.Linear(7, 5).double(), scale=2.5)
+    layer.a = torch.randn(3, 7, dtype=torch.float64, requires_grad=True)
+    layer.b = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
+    x = torch.randn(2, 4, 7, dtype=torch.float64, requires_grad=True)
+    formula = functional.linear(x, layer.weight + 2.5 * layer.b @ layer.a, layer.bias)
+    torch.testing.assert_close(layer(x), formula)
+    wanted = torch.randn_like(formula)
+    ours = torch.autograd.grad(layer(x), (x, layer.a, layer.b), wanted)
+    theirs = torch.autograd.grad(formula, (x, layer.a, layer.b), wanted)
+    torch.testing.assert_close(ours, theirs)
 
 
 def test_bfloat16_gives_nearly_the_same_loss_by_plain_and_by_fused_attention(

@@ -44,9 +44,15 @@ def _answer(release: Record, question: str) -> dict[str, Any]:
 
         index = Bm25.load(folder)
     passages = told["ground"]["passages"] if told["ground"] else 1
-    placed = put(prompter, index, question, passages=passages, limit=told["score_limit"])
+    placed = put(prompter, index, question, passages=passages)
     citations = [
-        {"document": hit.document, "title": hit.title, "licence": hit.licence, "passage": hit.text, "score": hit.score}
+        {
+            "document": hit.document,
+            "title": hit.title,
+            "licence": hit.licence,
+            "passage": hit.text,
+            "score": hit.score,
+        }
         for hit in placed.hits
     ]
     if isinstance(placed, NotStated):
@@ -69,7 +75,12 @@ def _answer(release: Record, question: str) -> dict[str, Any]:
 
 
 def _result(
-    answer: str, citations: list[dict[str, Any]], release: Record, input_tokens: int, output_tokens: int, why: str
+    answer: str,
+    citations: list[dict[str, Any]],
+    release: Record,
+    input_tokens: int,
+    output_tokens: int,
+    why: str,
 ) -> dict[str, Any]:
     stated = answer != NOT_STATED
     return {
@@ -88,7 +99,9 @@ def _text(result: dict[str, Any]) -> str:
         parts.append(f"  ({result['why']})")
     for citation in result["citations"]:
         passage = citation["passage"].strip().replace("\n", "\n  | ")
-        source = translate("source: {document} ({licence})", document=citation["document"], licence=citation["licence"])
+        source = translate(
+            "source: {document} ({licence})", document=citation["document"], licence=citation["licence"]
+        )
         parts += [f"  | {passage}", f"  {source}"]
     tokens = translate(
         "release {id}; {input} tokens read, {output} written",

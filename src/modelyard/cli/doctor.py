@@ -43,7 +43,9 @@ def doctor(voice: Voice, folder: Path, schema: bool) -> None:
         return
     checks = [*_machine(folder), *_packages(), *_engines(), *_project(folder)]
     rows = [[translate(check.state), check.name, check.found, check.try_] for check in checks]
-    voice.done({"checks": [asdict(c) for c in checks]}, lambda: table(["state", "what", "found", "try"], rows))
+    voice.done(
+        {"checks": [asdict(c) for c in checks]}, lambda: table(["state", "what", "found", "try"], rows)
+    )
 
 
 def _machine(folder: Path) -> list[Check]:
@@ -51,7 +53,11 @@ def _machine(folder: Path) -> list[Check]:
     disk, memory = machine.disk_free_gib(folder), machine.memory_available_gib()
     checks = [
         Check("python", "ok", sys.version.split()[0]),
-        Check("machine", "ok", f"{here.cpu}, {here.cores} cores, {here.memory_gib} GiB, {here.kind} (id {here.id})"),
+        Check(
+            "machine",
+            "ok",
+            f"{here.cpu}, {here.cores} cores, {here.memory_gib} GiB, {here.kind} (id {here.id})",
+        ),
         Check("gpu", "ok", ", ".join(here.gpus) or "none: everything runs on the CPU"),
         _enough("disk", disk, DISK_GIB, "free some space"),
         _enough("memory", memory, MEMORY_GIB, "end other programs, or take a smaller base model"),
@@ -60,7 +66,8 @@ def _machine(folder: Path) -> list[Check]:
         roof = machine.roof()
     except MissingPackage:
         return checks
-    found = f"fp32 {roof.gemm_fp32:.0f} GFLOP/s, bf16 {roof.gemm_bf16:.0f} GFLOP/s, memory {roof.memory_read:.0f} GB/s"
+    gemm = f"fp32 {roof.gemm_fp32:.0f} GFLOP/s, bf16 {roof.gemm_bf16:.0f} GFLOP/s"
+    found = f"{gemm}, memory {roof.memory_read:.0f} GB/s"
     return [*checks, Check("roof", "ok", found)]
 
 
@@ -74,7 +81,9 @@ def _packages() -> list[Check]:
     try:
         found = version("torch")
     except PackageNotFoundError:
-        return [Check("torch", "missing", "training and conversion need it", "pip install 'modelyard[train]'")]
+        return [
+            Check("torch", "missing", "training and conversion need it", "pip install 'modelyard[train]'")
+        ]
     if "+cu" in found and not machine.this().gpus:
         advice = "pip install --index-url URL-OF-PYTORCH'S-CPU-WHEELS torch: it saves some 5 GB"
         return [Check("torch", "warn", f"{found}: a CUDA build on a machine without a GPU", advice)]

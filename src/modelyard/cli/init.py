@@ -19,7 +19,9 @@ BASES = ("licence", "contract", "consent", "own", "public_domain", "legitimate_i
 
 @click.command()
 @click.option("--documents", type=click.Path(path_type=Path), help="File or folder of documents.")
-@click.option("--pairs", type=click.Path(path_type=Path), help="JSONL file or folder of question-answer pairs.")
+@click.option(
+    "--pairs", type=click.Path(path_type=Path), help="JSONL file or folder of question-answer pairs."
+)
 @click.option("--licence", help="SPDX identifier of their licence, such as CC-BY-4.0.")
 @click.option("--owner", help="Who holds the rights.")
 @click.option("--basis", type=click.Choice(BASES), help="Why you may use them.")
@@ -114,8 +116,14 @@ def _file(name: str, sources: list[Source], *, grounded: bool, tuned: bool) -> s
         ]
     lines.append("")
     if grounded:
-        lines += ["ground: {passages: 1}        # answer from the documents, with a citation or NOT STATED", ""]
-    lines += ["train:", "  base: smollm2-135m-instruct   # a known name, a folder of safetensors, or a hub id"]
+        lines += [
+            "ground: {passages: 1}        # answer from the documents, with a citation or NOT STATED",
+            "",
+        ]
+    lines += [
+        "train:",
+        "  base: smollm2-135m-instruct   # a known name, a folder of safetensors, or a hub id",
+    ]
     if tuned:
         lines += [
             "  method: {lora: {rank: 16}}",

@@ -32,19 +32,32 @@ def status(voice: Voice, folder: Path) -> None:
     runs = unfinished(place.yard.ledger) if place.yard.exists else []
     releases = place.yard.find(step="release.choose")
     steps = [
-        {"step": d.node.step.name, "label": d.node.label, "state": d.state, "record": d.record.id if d.record else None}
+        {
+            "step": d.node.step.name,
+            "label": d.node.label,
+            "state": d.state,
+            "record": d.record.id if d.record else None,
+        }
         for d in walk.done
     ]
     result = {
         "steps": steps,
-        "runs": [{"step": r.step, "pid": r.pid, "host": r.host, "since": r.started, "alive": r.alive} for r in runs],
+        "runs": [
+            {"step": r.step, "pid": r.pid, "host": r.host, "since": r.started, "alive": r.alive} for r in runs
+        ],
         "release": releases[0].id if releases else None,
         "blocked": blocked.what if blocked else None,
     }
 
     def text() -> str:
         rows = [
-            [d.node.name, translate(d.state), d.record.id if d.record else "-", duration(d.record.seconds) if d.record else "", d.record.ended[:16] if d.record else ""]
+            [
+                d.node.name,
+                translate(d.state),
+                d.record.id if d.record else "-",
+                duration(d.record.seconds) if d.record else "",
+                d.record.ended[:16] if d.record else "",
+            ]
             for d in walk.done
         ]
         parts = [table(["step", "state", "record", "took", "made"], rows)] if rows else []
@@ -52,7 +65,11 @@ def status(voice: Voice, folder: Path) -> None:
             parts.append(_run(r))
         if blocked:
             parts.append(translate("cannot go on: {what}", what=str(blocked)))
-        parts.append(translate("release: {id}", id=releases[0].id) if releases else translate("no release yet; next: modelyard up"))
+        parts.append(
+            translate("release: {id}", id=releases[0].id)
+            if releases
+            else translate("no release yet; next: modelyard up")
+        )
         return "\n".join(parts)
 
     voice.done(result, text)
@@ -63,11 +80,16 @@ def status(voice: Voice, folder: Path) -> None:
 @click.argument("id", required=False)
 @verb("show")
 def show(voice: Voice, folder: Path, noun: str, id: str | None) -> None:
-    """Show records of a kind (corpus, index, base, model, candidate, reference, verdict, release), or one by its ID."""
+    """Show records of a NOUN, or the one with ID.
+
+    Nouns: corpus, index, base, model, candidate, reference, verdict, release.
+    """
     found = _find(Place.at(folder), noun, id)
     if id is None and len(found) > 1 and noun not in ("corpus", "index", "base", "model", "release"):
         rows = [[r.id, _label(r), r.ended[:16], _headline(r)] for r in found]
-        voice.done({"records": [_object(r) for r in found]}, lambda: table(["record", "what", "made", "facts"], rows))
+        voice.done(
+            {"records": [_object(r) for r in found]}, lambda: table(["record", "what", "made", "facts"], rows)
+        )
         return
     record = found[0]
     voice.done(_object(record), lambda: _page(record))
@@ -94,7 +116,9 @@ def why(voice: Voice, folder: Path, noun: str, id: str | None) -> None:
         made_on = record.environment.get("machine", {})
         parts = [translate("{step} {id}", step=record.step, id=record.id)]
         if record.choices:
-            parts.append(table(["choice", "value", "why"], [[c.name, c.value, c.why] for c in record.choices]))
+            parts.append(
+                table(["choice", "value", "why"], [[c.name, c.value, c.why] for c in record.choices])
+            )
         else:
             parts.append(translate("nothing was chosen automatically"))
         inputs = [[role, id, _label(place.yard.one(id))] for role, ids in record.inputs.items() for id in ids]
@@ -117,9 +141,19 @@ def why(voice: Voice, folder: Path, noun: str, id: str | None) -> None:
 
 def _run(run: Run) -> str:
     if run.alive:
-        said = translate("{step} is run by process {pid} on {host} since {since}", step=run.step, pid=run.pid, host=run.host, since=run.started)
+        said = translate(
+            "{step} is run by process {pid} on {host} since {since}",
+            step=run.step,
+            pid=run.pid,
+            host=run.host,
+            since=run.started,
+        )
     else:
-        said = translate("{step} was killed (process {pid}); `modelyard up` goes on from its last checkpoint", step=run.step, pid=run.pid)
+        said = translate(
+            "{step} was killed (process {pid}); `modelyard up` goes on from its last checkpoint",
+            step=run.step,
+            pid=run.pid,
+        )
     return said
 
 
@@ -147,7 +181,10 @@ def _object(record: Record) -> dict[str, Any]:
 
 
 def _page(record: Record) -> str:
-    parts = [f"{record.step} {record.id}  {_label(record)}".rstrip(), translate("digest {digest}", digest=record.digest)]
+    parts = [
+        f"{record.step} {record.id}  {_label(record)}".rstrip(),
+        translate("digest {digest}", digest=record.digest),
+    ]
     if record.facts:
         parts.append(facts(dict(record.facts)))
     parts.append(table(["file", "size"], [[name, size(entry.size)] for name, entry in record.files.items()]))
@@ -164,5 +201,7 @@ def _headline(record: Record) -> str:
     from .progress import TELLING
 
     return "  ".join(
-        f"{name} {measured(record.facts[name])}" for name in TELLING.get(record.step, ()) if name in record.facts
+        f"{name} {measured(record.facts[name])}"
+        for name in TELLING.get(record.step, ())
+        if name in record.facts
     )

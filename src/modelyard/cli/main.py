@@ -1,4 +1,4 @@
-"""The command `modelyard`: its verbs by name and one-line help; a verb's code is imported when it is called."""
+"""The command `modelyard`: verbs by name with one-line help; a verb's code is imported when called."""
 
 from __future__ import annotations
 

@@ -15,10 +15,22 @@ PLAIN_S = 15.0  # between two plain lines of one step, so that a log stays reada
 
 # The facts that a person looks for when a step ends.
 TELLING = {
-    "data.prepare": ("data.documents", "data.pairs.train", "data.pairs.select", "data.pairs.report", "data.dropped"),
+    "data.prepare": (
+        "data.documents",
+        "data.pairs.train",
+        "data.pairs.select",
+        "data.pairs.report",
+        "data.dropped",
+    ),
     "data.index": ("index.passages", "retrieval.hit", "index.score_limit"),
     "train.base": ("model.parameters",),
-    "train.tune": ("train.tokens", "train.tps", "train.loss_first", "train.loss_last", "train.memory_peak_gib"),
+    "train.tune": (
+        "train.tokens",
+        "train.tps",
+        "train.loss_first",
+        "train.loss_last",
+        "train.memory_peak_gib",
+    ),
     "optimize.convert": ("candidate.size_mib",),
     "verify.reference": ("parity.identity", "parity.kl"),
     "verify.measure": ("parity.fault", "quality.task", "latency.ttft_p95_s.c1", "cost.usd_per_1k_answers"),
@@ -73,7 +85,13 @@ class Bar(Plain):
 
         super().__init__(voice, plan)
         self._console = Console(stderr=True, highlight=False)
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(24), TimeElapsedColumn(), TextColumn("{task.fields[tail]}"))
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(24),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[tail]}"),
+        )
         self._bar = Progress(*columns, console=self._console, transient=True)
         self._task: Any = None
 

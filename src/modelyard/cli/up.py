@@ -43,7 +43,12 @@ def up(voice: Voice, folder: Path, to: str | None, again: str | None) -> None:
             head = translate("nothing to do: {n} steps kept", n=len(walk.done))
         else:
             total = duration(sum(done.seconds for done in ran))
-            head = translate("{n} steps ran in {total}, {kept} kept", n=len(ran), total=total, kept=len(walk.done) - len(ran))
+            head = translate(
+                "{n} steps ran in {total}, {kept} kept",
+                n=len(ran),
+                total=total,
+                kept=len(walk.done) - len(ran),
+            )
         if release is None:
             return head
         return f"{candidates_table(release)}\n\n{head}\n" + translate(

@@ -26,7 +26,8 @@ def candidates_table(release: Record) -> str:
         cells = [measured(found[name]) if name in found else "-" for name, _ in COLUMNS]
         rows.append([candidate["label"], translate(candidate["fidelity"]), *cells, _outcome(candidate, told)])
     gates = [
-        [gate["gate"], translate("held") if gate["passed"] else translate("failed"), gate["why"]] for gate in told["gates"]
+        [gate["gate"], translate("held") if gate["passed"] else translate("failed"), gate["why"]]
+        for gate in told["gates"]
     ]
     head = ["candidate", "measured", *(title for _, title in COLUMNS), "outcome"]
     return "\n\n".join(
@@ -42,5 +43,7 @@ def _outcome(candidate: dict[str, Any], told: dict[str, Any]) -> str:
     if candidate["verdict"] == told["winner"]["verdict"]:
         return translate("released")
     if candidate["failed"]:
-        return translate("failed: {gates}", gates="; ".join(f"{g['gate']}: {g['why']}" for g in candidate["failed"]))
+        return translate(
+            "failed: {gates}", gates="; ".join(f"{g['gate']}: {g['why']}" for g in candidate["failed"])
+        )
     return translate(str(candidate["out"]))

@@ -30,7 +30,9 @@ def language(arguments: Sequence[str]) -> None:
         elif argument.startswith("--lang="):
             named = argument.partition("=")[2]
     if not named:
-        named = next((os.environ[name] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if os.environ.get(name)), "en")
+        named = next(
+            (os.environ[name] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if os.environ.get(name)), "en"
+        )
     _catalogue.clear()
     if named.lower().startswith("zh"):
         text = resources.files("modelyard.cli").joinpath("zh.json").read_text("utf-8")
@@ -68,7 +70,9 @@ class Voice:
         else:
             click.echo(text() if callable(text) else text)
 
-    def fail(self, code: str, what: str, where: str, try_: str, result: Mapping[str, Any] | None = None) -> None:
+    def fail(
+        self, code: str, what: str, where: str, try_: str, result: Mapping[str, Any] | None = None
+    ) -> None:
         """The verb's failure."""
         if self.json:
             error = {"code": code, "what": what, "where": where, "try": try_}
@@ -99,7 +103,13 @@ def verb(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """
 
     def wrap(function: Callable[..., None]) -> Callable[..., None]:
-        @click.option("--project", "folder", type=click.Path(path_type=Path), default=Path("."), help="Folder of the project.")
+        @click.option(
+            "--project",
+            "folder",
+            type=click.Path(path_type=Path),
+            default=Path("."),
+            help="Folder of the project.",
+        )
         @click.option("--json", is_flag=True, help="One JSON object on stdout.")
         @click.option("--lang", type=click.Choice(["en", "zh"]), help="Language of messages.")
         @click.option("--debug", is_flag=True, help="Show tracebacks.")

@@ -61,7 +61,8 @@ def _sources(project: Project, folder: Path, yard: Yard) -> tuple[SourceFiles, .
         raise missing[0]
     if missing:
         raise SourceError(
-            f"{len(missing)} sources cannot be read:\n  " + "\n  ".join(f"{e.what} ({e.where})" for e in missing),
+            f"{len(missing)} sources cannot be read:\n  "
+            + "\n  ".join(f"{e.what} ({e.where})" for e in missing),
             try_="; ".join(dict.fromkeys(e.try_ for e in missing)),
         )
     return tuple(found)

@@ -19,6 +19,7 @@ FULL_ITEMS = 300
 REPORT_ITEMS = 400
 FINALISTS = 2
 UNQUANTISED: GgufType = "F16"
+SERVING = ("openvino", "llamacpp")  # engines that a release may be served by; torch is the reference
 SCORES = {"extract": "exact_match", "classify": "exact_match", "chat": "f1"}
 
 
@@ -57,7 +58,7 @@ def search(project: Project, material: Material) -> Line[Record]:
     """
     gates = gates_for(project.release.gates, has_pairs=material.has_pairs)
     files = yield from _files(material, material.model, GGUF_TYPES)
-    usable = [name for name in project.release.engines or engines.ENGINES if not engines.missing(name)]
+    usable = [name for name in project.release.engines or SERVING if not engines.missing(name)]
     asks = [(file, name) for file in files for name in usable]
     screens = yield tuple(_measure(project, material, file, name, "screen") for file, name in asks)
     found = [verdict(record) for record in screens]
@@ -86,7 +87,9 @@ def search(project: Project, material: Material) -> Line[Record]:
 
 
 def _files(material: Material, model: Record, types: Sequence[GgufType]) -> Line[list[File]]:
-    candidates = yield tuple(Node(CONVERT, ConvertSettings(gguf=t), {"model": (model,)}, label=t) for t in types)
+    candidates = yield tuple(
+        Node(CONVERT, ConvertSettings(gguf=t), {"model": (model,)}, label=t) for t in types
+    )
     references = yield tuple(
         Node(
             REFERENCE,
@@ -109,16 +112,22 @@ def _in_full(
     """The finalists in full, after the verdict that their loss is counted from."""
     chosen = finalists(screens, gates, FINALISTS)
     origin = reference(screens) if material.has_pairs else None
-    fulls: list[Record] = []
-    if origin and chosen:
-        file = _of(files, origin)
-        fulls += yield (_measure(project, material, file, origin.engine, "full", is_reference=True),)
-    against = tuple(fulls)
+    base: tuple[Record, ...] = ()
+    against: tuple[Record, ...] = ()
+    if chosen and "gain.task" in gates and material.tuned:
+        (file,) = yield from _files(material, material.base, (UNQUANTISED,))
+        engine = origin.engine if origin else chosen[0].engine
+        base = yield (_measure(project, material, file, engine, "full", speed=False, label="base"),)
+    if chosen and origin:
+        node = _measure(
+            project, material, _of(files, origin), origin.engine, "full", base=base, is_reference=True
+        )
+        against = yield (node,)
     rest = [v for v in chosen if origin is None or v.what != origin.what]
-    fulls += yield tuple(
-        _measure(project, material, _of(files, v), v.engine, "full", against=against) for v in rest
+    fulls = yield tuple(
+        _measure(project, material, _of(files, v), v.engine, "full", base=base, against=against) for v in rest
     )
-    return origin, fulls
+    return origin, [*against, *fulls]
 
 
 def _on_report(
@@ -133,11 +142,19 @@ def _on_report(
         base = yield (_measure(project, material, file, engine, "report", speed=False, label="base"),)
     wins = origin is not None and origin.what == winner.what
     if origin and not wins:
-        file = _of(files, origin)
-        node = _measure(project, material, file, origin.engine, "report", speed=False, is_reference=True)
+        node = _measure(
+            project, material, _of(files, origin), origin.engine, "report", speed=False, is_reference=True
+        )
         against = yield (node,)
     node = _measure(
-        project, material, _of(files, winner), winner.engine, "report", base=base, against=against, is_reference=wins
+        project,
+        material,
+        _of(files, winner),
+        winner.engine,
+        "report",
+        base=base,
+        against=against,
+        is_reference=wins,
     )
     (report,) = yield (node,)
     return [report, *base, *against]
@@ -186,4 +203,6 @@ def _measure(
     }
     measured_with = {"machine": machine.this().id, **engines.versions(engine)}
     what = " ".join(part for part in (label, str(file.candidate.settings["gguf"])) if part)
-    return Node(MEASURE, settings, inputs, measured_with=measured_with, label=f"{what} on {engine}, {fidelity}")
+    return Node(
+        MEASURE, settings, inputs, measured_with=measured_with, label=f"{what} on {engine}, {fidelity}"
+    )

@@ -26,7 +26,9 @@ def fingerprint(yard: Yard, name: str, path: Path, *, made_by: str | None = None
     root = path if path.is_dir() else path.parent
     found = sorted(_files(path)) if path.is_dir() else [path]
     if not found:
-        raise SourceError(f"the folder {name} has no files", where=str(path), try_=made_by or "put documents in it")
+        raise SourceError(
+            f"the folder {name} has no files", where=str(path), try_=made_by or "put documents in it"
+        )
     return of_files(yard, name, root, found)
 
 
@@ -54,7 +56,9 @@ def of_files(yard: Yard, name: str, root: Path, paths: Sequence[Path]) -> Source
                 )
         except OSError as error:
             raise SourceError(
-                f"a file of {name} cannot be read: {error.strerror}", where=str(path), try_="check its permissions"
+                f"a file of {name} cannot be read: {error.strerror}",
+                where=str(path),
+                try_="check its permissions",
             ) from None
         entries[path.relative_to(root).as_posix()] = FileEntry(sha256, stat.st_size)
     if fresh:

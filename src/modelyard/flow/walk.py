@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
 import time
 from collections.abc import Callable
@@ -156,7 +157,9 @@ class Walk:
                 return made_meanwhile
             started, clock = _started(space), time.perf_counter()
             module, _, function = node.step.entry.partition(":")
-            output: Output = getattr(importlib.import_module(module), function)(node.settings, node.given(), space)
+            output: Output = getattr(importlib.import_module(module), function)(
+                node.settings, node.given(), space
+            )
             with enough_room(root):
                 files = store.take(space.out)
             seconds = round(_spent(space, time.perf_counter() - clock), 3)
@@ -203,7 +206,7 @@ def _spent(space: Workspace, this_time: float) -> float:
             continue  # the line that a kill cut short
     mine = time.time() - this_time
     before = [at for at in times if at < mine]
-    gaps = [later - at for at, later in zip(before, before[1:], strict=False)]
+    gaps = [later - at for at, later in itertools.pairwise(before)]
     return this_time + sum(gap for gap in gaps if gap < 60)  # a longer silence is the time between two starts
 
 

@@ -53,7 +53,8 @@ def _choices(kind: str, tied: bool, written: Any) -> tuple[Choice, ...]:
     choices = [Choice("tensor types", counts, "norms and biases stay F32: few numbers that scale everything")]
     if written.head != kind:
         what = "the embedding, which is also the output head," if tied else "embedding and output head"
-        choices.append(Choice("head type", written.head, f"four bits in {what} cost most of the accuracy"))
+        why = f"with {what} in four bits too, SmolLM2-135M lost half as much again"
+        choices.append(Choice("head type", written.head, why))
     if written.left_f16:
         why = f"their rows do not divide into blocks of 32 numbers, such as {written.left_f16[0]}"
         choices.append(Choice("tensors left in F16", str(len(written.left_f16)), why))

@@ -125,7 +125,8 @@ def _type(kind: GgufType, tensor: str, shape: tuple[int, ...]) -> GGMLQuantizati
     if kind == "F16" or shape[-1] % BLOCK:
         return GGMLQuantizationType.F16
     if kind == "Q4_0" and tensor in HEAD:
-        return GGMLQuantizationType.Q8_0  # docs/decisions tell what four bits cost in the output head
+        # SmolLM2-135M on documentation loses 0.20 nats a token to F16 so, 0.30 with the head in Q4_0 too.
+        return GGMLQuantizationType.Q8_0
     return GGMLQuantizationType[kind]
 
 

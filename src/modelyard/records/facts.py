@@ -24,7 +24,9 @@ FACTS: dict[str, Meaning] = {
     "task.answer_tokens_p99": Meaning("tokens", "99th percentile of the length of an answer", ""),
     "index.passages": Meaning("passages", "passages that can be cited", "high"),
     "index.score_limit": Meaning("score", "retrieval score below which the answer is NOT STATED", ""),
-    "index.false_accept": Meaning("share", "share of questions about absent things above the score limit", "low"),
+    "index.false_accept": Meaning(
+        "share", "share of questions about absent things above the score limit", "low"
+    ),
     "retrieval.hit": Meaning("share", "share of questions whose own passage is among the retrieved", "high"),
     "train.tokens": Meaning("tokens", "tokens trained on, padding not counted", ""),
     "train.tps": Meaning("tokens/s", "tokens trained per second", "high"),
@@ -41,18 +43,32 @@ FACTS: dict[str, Meaning] = {
     "gain.task": Meaning("share", "quality.task minus that of the untuned base on the same pairs", "high"),
     "loss.task": Meaning("share", "quality.task of the reference minus this one's, paired", "low"),
     "safety.false_answer": Meaning("share", "answers given where the passage states none", "low"),
-    "parity.identity": Meaning("differences", "differences between the file's metadata and the model's", "low"),
-    "parity.fault": Meaning("nats", "mean difference of log-probability, engine against torch on this file", "low"),
+    "parity.identity": Meaning(
+        "differences", "differences between the file's metadata and the model's", "low"
+    ),
+    "parity.fault": Meaning(
+        "nats", "mean difference of log-probability, engine against torch on this file", "low"
+    ),
     "parity.kl": Meaning("nats/token", "divergence of this file's weights from the original model", "low"),
     "speed.decode_tps.c1": Meaning("tokens/s", "tokens generated per second, one caller", "high"),
     "speed.decode_tps.c8": Meaning("tokens/s", "tokens generated per second, eight callers together", "high"),
     "speed.prefill_tps.c1": Meaning("tokens/s", "prompt tokens read per second, one caller", "high"),
-    "speed.prefill_tps.c8": Meaning("tokens/s", "prompt tokens read per second, eight callers together", "high"),
+    "speed.prefill_tps.c8": Meaning(
+        "tokens/s", "prompt tokens read per second, eight callers together", "high"
+    ),
     "latency.ttft_p50_s.c1": Meaning("s", "median time to the first token, one caller", "low"),
-    "latency.ttft_p95_s.c1": Meaning("s", "95th percentile of the time to the first token, one caller", "low"),
+    "latency.ttft_p95_s.c1": Meaning(
+        "s", "95th percentile of the time to the first token, one caller", "low"
+    ),
     "latency.ttft_p50_s.c8": Meaning("s", "median time to the first token, eight callers", "low"),
-    "latency.ttft_p95_s.c8": Meaning("s", "95th percentile of the time to the first token, eight callers", "low"),
+    "latency.ttft_p95_s.c8": Meaning(
+        "s", "95th percentile of the time to the first token, eight callers", "low"
+    ),
     "memory.peak_gib": Meaning("GiB", "largest resident memory of the engine's process", "low"),
-    "cost.usd_per_mtok": Meaning("USD/1M tokens", "machine cost of a million tokens at the project's mix", "low"),
-    "cost.usd_per_1k_answers": Meaning("USD/1k answers", "machine cost of a thousand answers at the mix", "low"),
+    "cost.usd_per_mtok": Meaning(
+        "USD/1M tokens", "machine cost of a million tokens at the project's mix", "low"
+    ),
+    "cost.usd_per_1k_answers": Meaning(
+        "USD/1k answers", "machine cost of a thousand answers at the mix", "low"
+    ),
 }

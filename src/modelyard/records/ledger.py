@@ -85,7 +85,10 @@ class Ledger:
             if inputs:
                 connection.execute(insert(record_input), inputs)
             audit.append(
-                connection, "record.made", made.id, {"step": made.step, "key": made.key, "digest": made.digest}
+                connection,
+                "record.made",
+                made.id,
+                {"step": made.step, "key": made.key, "digest": made.digest},
             )
 
     def newest(self, key: str, store: Store) -> Record | None:
@@ -109,7 +112,9 @@ class Ledger:
         """Forget records that no kept record reads; the audit log keeps their digests."""
         with self.write() as connection:
             for id in ids:
-                row = connection.execute(select(record.c.digest, record.c.step).where(record.c.id == id)).one()
+                row = connection.execute(
+                    select(record.c.digest, record.c.step).where(record.c.id == id)
+                ).one()
                 connection.execute(delete(record_input).where(record_input.c.record_id == id))
                 connection.execute(delete(record).where(record.c.id == id))
                 audit.append(connection, "record.swept", id, {"step": row.step, "digest": row.digest})
@@ -173,7 +178,9 @@ def _explain(error: DatabaseError, path: Path) -> Exception:
             try_="wait for it, or end it: `modelyard status` shows who runs",
         )
     if "full" in text:
-        return NoRoom("the disk is full", where=str(path), try_="free some space, then the same command again")
+        return NoRoom(
+            "the disk is full", where=str(path), try_="free some space, then the same command again"
+        )
     if "malformed" in text or "not a database" in text or "disk I/O" in text:
         return RecordError(f"the ledger is damaged: {text}", where=str(path), try_="restore it from a backup")
     return error

@@ -68,8 +68,7 @@ def unfinished(ledger: Ledger) -> list[Run]:
     with ledger.write() as connection:
         rows = connection.execute(select(run).where(run.c.state == "running").order_by(run.c.started)).all()
     return [
-        Run(row.verb, row.step, row.key, row.pid, row.host, row.started, alive=_alive(row))
-        for row in rows
+        Run(row.verb, row.step, row.key, row.pid, row.host, row.started, alive=_alive(row)) for row in rows
     ]
 
 

@@ -69,6 +69,15 @@ class Pick:
     why: str
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a candidate on an engine: its last verdict, the gates it failed, and why it is out."""
+
+    verdict: Verdict
+    failed: tuple[Judgement, ...]
+    out: str  # "" for the winner
+
+
 def verdict(record: Record) -> Verdict:
     """A record of verify.measure as a verdict."""
     told = record.json("verdict.json")
@@ -111,6 +120,21 @@ def pick(verdicts: Sequence[Verdict], gates: Mapping[str, Gate]) -> Pick:
         by = "quality.task" if winner.has_pairs else "parity.kl"
         why += f"; {len(equal)} cost the same within 3%, and it has the best {by}"
     return Pick(winner, rows, why)
+
+
+def outcomes(verdicts: Sequence[Verdict], gates: Mapping[str, Gate], choice: Pick) -> list[Outcome]:
+    """Every candidate on every engine, the winner first, then by cost: nothing vanishes on the way."""
+    found = []
+    for row in choice.rows:
+        wins = choice.winner is not None and row.verdict.what == choice.winner.what
+        out = "" if wins else "a gate" if row.failed else "dearer than the winner"
+        found.append(Outcome(row.verdict, row.failed, out))
+    full = {outcome.verdict.what for outcome in found}
+    for v in verdicts:
+        if v.fidelity == "screen" and v.what not in full:
+            failed = tuple(clearly_failed(v.facts, {**always(v.limits), **gates}))
+            found.append(Outcome(v, failed, "a gate" if failed else "others were cheaper or likelier"))
+    return sorted(found, key=lambda o: (bool(o.out), *_dearer(o.verdict)))
 
 
 def finalists(screens: Sequence[Verdict], gates: Mapping[str, Gate], n: int = 2) -> list[Verdict]:

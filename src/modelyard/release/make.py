@@ -14,7 +14,7 @@ from ..errors import RecordError, Refused
 from ..records.digest import canonical
 from ..records.shapes import Choice, Fact, Inputs, Output, Record, Workspace, fact_json
 from . import card
-from .choose import Pick, Row, Verdict, pick, verdict
+from .choose import Outcome, Pick, Verdict, outcomes, pick, verdict
 from .files import place, write_sums
 from .gates import Judgement, always, judge
 from .settings import ChooseSettings
@@ -40,9 +40,10 @@ def run(settings: ChooseSettings, inputs: Inputs, workspace: Workspace) -> Outpu
     """
     verdicts = [verdict(record) for record in inputs.all("verdicts")]
     choice = pick(verdicts, settings.gates)
+    every = outcomes(verdicts, settings.gates, choice)
     if choice.winner is None:
         raise Refused(
-            f"no release: {choice.why}\n{refusal_table(choice.rows)}",
+            f"no release: {choice.why}\n{refusal_table(every)}",
             try_="a gate that fits what was measured, more training, or another base",
         )
     winner = choice.winner
@@ -50,9 +51,9 @@ def run(settings: ChooseSettings, inputs: Inputs, workspace: Workspace) -> Outpu
     facts = reported(winner, report)
     judgements = judge(facts, {**always(winner.limits), **settings.gates})
     if any(not judgement.passed for judgement in judgements):
-        row = Row(report or winner, tuple(judgements))
+        lost = Outcome(report or winner, tuple(j for j in judgements if not j.passed), "a gate")
         raise Refused(
-            f"no release: {winner.label} held on select but fails on report\n{refusal_table([row])}",
+            f"no release: {winner.label} held on select but fails on report\n{refusal_table([lost])}",
             try_="new pairs before the next attempt: those of report have been seen now",
         )
     candidate = _candidate(winner, inputs)
@@ -61,7 +62,7 @@ def run(settings: ChooseSettings, inputs: Inputs, workspace: Workspace) -> Outpu
         place(candidate.folder / name, workspace.out / name)
     for name in INDEX_FILES if index else ():
         place(index.folder / name, workspace.out / name) if index else None
-    told = _told(settings, choice, winner, report, facts, judgements, index)
+    told = _told(settings, choice, winner, report, facts, judgements, index, every)
     (workspace.out / "release.json").write_bytes(canonical(told))
     text = card.write(
         settings,
@@ -89,14 +90,14 @@ def reported(winner: Verdict, report: Verdict | None) -> dict[str, Fact]:
     return {**report.facts, **carried, **again}
 
 
-def refusal_table(rows: Sequence[Row]) -> str:
+def refusal_table(outcomes: Sequence[Outcome]) -> str:
     """Candidate, gate, value and limit of every gate that does not hold, a line each."""
     cells = [("candidate", "gate", "value", "limit", "why")]
-    for row in rows:
-        for failed in row.failed:
+    for outcome in outcomes:
+        for failed in outcome.failed:
             value = "unmeasured" if failed.value is None else f"{failed.value:.4g}"
             cells.append(
-                (row.verdict.label, failed.gate, value, f"{failed.kind} {failed.limit:g}", failed.why)
+                (outcome.verdict.label, failed.gate, value, f"{failed.kind} {failed.limit:g}", failed.why)
             )
     if len(cells) == 1:
         return "(nothing was measured in full, or nothing has a cost)"
@@ -132,6 +133,7 @@ def _told(
     facts: Mapping[str, Fact],
     judgements: Sequence[Judgement],
     index: Record | None,
+    every: Sequence[Outcome],
 ) -> dict[str, Any]:
     """release.json: what serving needs to know, and what was decided."""
     p99 = winner.facts.get("task.answer_tokens_p99")
@@ -155,11 +157,13 @@ def _told(
         },
         "candidates": [
             {
-                "label": row.verdict.label,
-                "verdict": row.verdict.id,
-                "facts": fact_json(row.verdict.facts),
-                "failed": [asdict(judgement) for judgement in row.failed],
+                "label": outcome.verdict.label,
+                "verdict": outcome.verdict.id,
+                "fidelity": outcome.verdict.fidelity,
+                "facts": fact_json(outcome.verdict.facts),
+                "failed": [asdict(judgement) for judgement in outcome.failed],
+                "out": outcome.out,
             }
-            for row in choice.rows
+            for outcome in every
         ],
     }

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import TrainingError
+from .attention import NAME
 from .head import label_loss
 from .lora import Adapters
 from .row import Row, pack
@@ -120,8 +121,6 @@ def check_packing(step: AutogradStep, model: Any, sample: Sample) -> None:
         ours = step.loss(pack([sample, sample])).item() / 2
         model.set_attn_implementation("eager")
         logits = model(torch.tensor([sample.ids]), use_cache=False).logits[0]
-        from .attention import NAME
-
         model.set_attn_implementation(NAME)
         places = [place for place, learn in enumerate(sample.learn) if learn]
         log_p = torch.log_softmax(logits[[place - 1 for place in places]].float(), -1)

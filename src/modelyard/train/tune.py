@@ -171,7 +171,7 @@ def _plan(
             "train.workers", str(workers), f"{workspace.threads} threads, {train.batch_tokens} tokens a step"
         )
     )
-    choices.append(Choice("train.step", step.name, "the explicit step does not exist yet"))
+    choices.append(Choice("train.step", step.name, "it knows every decoder of transformers"))
     told = tuple((choice.name, choice.value, choice.why) for choice in choices)
     return Plan(precision.value, train.seed, tokens, count, workers, told)
 

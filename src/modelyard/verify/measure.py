@@ -12,7 +12,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ..engines.protocol import Engine
-from ..errors import RecordError, SourceError
+from ..errors import EngineError, RecordError, SourceError
 from ..prompt import Prompter, conversation
 from ..records.digest import canonical, digest
 from ..records.facts import FACTS
@@ -51,7 +51,8 @@ LONGEST_TEXT = 20_000  # characters of one document, so that several take part
 def run(settings: MeasureSettings, inputs: Inputs, workspace: Workspace) -> Output:
     """Measure one candidate on one engine.
 
-    Raises EngineError (crashed, hung, wrong) when the engine fails: the candidate then fails, not the search.
+    An engine that fails (crashes, hangs, answers wrongly) leaves its facts unmeasured and says why: the
+    candidate then fails its gates, and the search goes on.
     """
     candidate, reference, corpus = inputs.one("candidate"), inputs.one("reference"), inputs.one("corpus")
     split = SPLIT[settings.fidelity]
@@ -80,29 +81,30 @@ def run(settings: MeasureSettings, inputs: Inputs, workspace: Workspace) -> Outp
     facts = {name: inputs.one(role).fact(name) for role, name in CARRIED if inputs.all(role)}
     facts["task.answer_tokens_p99"] = Fact(p99, "tokens", why="" if p99 else quality.NO_PAIRS)
     answers = quality.Answers((), ())
-    if facts["parity.identity"].value == 0:
-        with _engine(settings, candidate, plan, items_forced, cap) as engine:
-            workspace.report(f"{settings.engine}: fault parity")
-            facts["parity.fault"] = parity.fault_fact(
-                parity.fault(engine, items_forced), limits["parity.fault"]
-            )
-            workspace.report(f"{settings.engine}: {len(plan.prompts)} questions")
-            answers = quality.ask(
-                engine,
-                prompter,
-                plan,
-                max_tokens=cap,
-                score=settings.task_score,
-                silence_s=settings.silence_s,
-            )
-            facts |= _speed(settings, engine, text, workspace)
-            facts["memory.peak_gib"] = Fact(engine.memory_peak_gib(), "GiB")
-        facts |= quality.facts(answers, why_not_grounded=why_not_grounded, seed=settings.seed)
-        facts |= _compared(settings, [asdict(answer) for answer in answers.own], compared)
-    else:  # nothing that it would answer is worth knowing
-        facts |= {
-            name: Fact(None, FACTS[name].unit, why=NOT_THE_MODEL) for name in MEASURED if name not in facts
-        }
+    unmeasured = "" if facts["parity.identity"].value == 0 else NOT_THE_MODEL
+    if not unmeasured:
+        try:
+            with _engine(settings, candidate, plan, items_forced, cap) as engine:
+                workspace.report(f"{settings.engine}: fault parity")
+                found = parity.fault(engine, items_forced)
+                facts["parity.fault"] = parity.fault_fact(found, limits["parity.fault"])
+                workspace.report(f"{settings.engine}: {len(plan.prompts)} questions")
+                answers = quality.ask(
+                    engine,
+                    prompter,
+                    plan,
+                    max_tokens=cap,
+                    score=settings.task_score,
+                    silence_s=settings.silence_s,
+                )
+                facts |= _speed(settings, engine, text, workspace)
+                facts["memory.peak_gib"] = Fact(engine.memory_peak_gib(), "GiB")
+            facts |= quality.facts(answers, why_not_grounded=why_not_grounded, seed=settings.seed)
+            facts |= _compared(settings, [asdict(answer) for answer in answers.own], compared)
+        except EngineError as error:
+            answers, unmeasured = quality.Answers((), ()), f"the engine failed: {error.what}"
+    if unmeasured:
+        facts |= {name: Fact(None, FACTS[name].unit, why=unmeasured) for name in MEASURED}
 
     _write_rows(workspace, "answers.jsonl", answers.own)
     _write_rows(workspace, "grounded.jsonl", answers.grounded)

@@ -13,17 +13,18 @@ from ..records.shapes import Fact
 from .forced import Forced
 
 # Mean |log-probability by the engine - by torch| in nats per answer token that a right conversion stays
-# under. llama.cpp multiplies quantised matrices with activations rounded to 8 bits; OpenVINO may hold its
-# cache in 8 bits.
+# under: two to four times what SmolLM2-135M gave on a CPU with bf16 and VNNI, engines as they serve (4 to 8
+# items; llamacpp F16 0.002, Q8_0 0.066, Q4_0 0.054; openvino 0.033, 0.063, 0.069). llama.cpp meets quantised
+# matrices with activations rounded to 8 bits; OpenVINO computes in bf16 and may keep its cache in 8 bits.
 FAULT_LIMITS: dict[tuple[str, str], float] = {
-    ("llamacpp", "F16"): 0.05,
-    ("llamacpp", "Q8_0"): 0.05,
-    ("llamacpp", "Q4_0"): 0.15,
-    ("openvino", "F16"): 0.10,
-    ("openvino", "Q8_0"): 0.15,
-    ("openvino", "Q4_0"): 0.20,
+    ("llamacpp", "F16"): 0.02,
+    ("llamacpp", "Q8_0"): 0.2,
+    ("llamacpp", "Q4_0"): 0.2,
+    ("openvino", "F16"): 0.1,
+    ("openvino", "Q8_0"): 0.2,
+    ("openvino", "Q4_0"): 0.2,
 }
-FAULT_LIMIT = 0.05  # of an engine or file type without a line of its own: as strict as the strictest
+FAULT_LIMIT = 0.02  # of an engine or file type without a line of its own: as strict as the strictest
 
 # Mean divergence (nats/token) beyond which it is not quantisation that changed the model.
 KL_LIMITS: dict[str, float] = {"F16": 0.001, "Q8_0": 0.02, "Q4_0": 1.0}
