@@ -72,6 +72,24 @@ def _from_gguf(source: SourceFiles, located: Located, out: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(source.root, gguf_file=path.name, local_files_only=True)
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
+    _restore_digits(path, out / "tokenizer.json")
+
+
+def _restore_digits(path: Path, tokenizer: Path) -> None:
+    """Split numbers into digits again where the file says so: transformers' reader of GGUF loses that.
+
+    SmolLM2 was pretrained on single digits (its tokenizer.json on the hub); without them "100" would be a
+    token that it has hardly seen.
+    """
+    from gguf import GGUFReader
+
+    field = GGUFReader(path).get_field("tokenizer.ggml.pre")
+    if field is None or field.contents() != "smollm":
+        return
+    told = json.loads(tokenizer.read_text("utf-8"))
+    digits = {"type": "Digits", "individual_digits": True}
+    told["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [digits, told["pre_tokenizer"]]}
+    tokenizer.write_text(json.dumps(told, ensure_ascii=False), "utf-8")
 
 
 def _from_folder(source: SourceFiles, out: Path) -> None:

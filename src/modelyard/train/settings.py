@@ -56,7 +56,7 @@ class Train(Settings):
     """How to tune; null serves the base untuned."""
     budget: Budget = Budget(minutes=6)
     """When to stop."""
-    learning_rate: float = Field(default=1e-3, gt=0, lt=1)
+    learning_rate: float = Field(default=2e-3, gt=0, lt=1)
     """Peak rate of AdamW; warm-up before it, cosine after."""
     warmup: float = Field(default=0.05, ge=0, lt=1)
     """Share of the steps in which the rate rises."""

@@ -91,7 +91,9 @@ def _load(
     from .lora import adapt
     from .step import AutogradStep, check_packing
 
-    torch.set_num_threads(threads)
+    workers = _workers(train, threads)
+    # This thread, too, gets one worker's share: on a busy machine OpenMP waits for a core at every product.
+    torch.set_num_threads(max(1, threads // workers))
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(
@@ -109,7 +111,7 @@ def _load(
         ) from None
     model.eval()  # no dropout anywhere
     adapters = adapt(model, rank=lora.rank, scale=lora.scale, seed=train.seed)
-    step = AutogradStep(model, adapters, workers=_workers(train, threads), threads=threads)
+    step = AutogradStep(model, adapters, workers=workers, threads=threads)
     check_packing(step, model, min(found.kept, key=len))
     return step, adapters
 

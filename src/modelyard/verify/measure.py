@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from ..index.bm25 import Bm25
 
 SPLIT: dict[Fidelity, str] = {"screen": "select", "full": "select", "report": "report"}
-FAULT_ITEMS = 8  # at full and report; the screen forces them all, and the engine has not changed since
 LONGEST_ANSWER = 64  # tokens, where no right answers tell how long one is
 SPARE_TOKENS = 8  # engines count a begin token or a last one differently
 CORPUS_TOKENS = 30_000  # for the prompts of the speed measurement: 64 windows that hardly overlap
@@ -64,8 +63,6 @@ def run(settings: MeasureSettings, inputs: Inputs, workspace: Workspace) -> Outp
     compared = {role: _other(inputs, role, split) for role in ("base", "against")}
     prompter = Prompter(candidate.folder)
     items_forced = forced.load(reference.folder / "forced.json")
-    if settings.fidelity != "screen":
-        items_forced = items_forced[:FAULT_ITEMS]
     asked = choose(
         items(read_jsonl(corpus.folder / f"pairs.{split}.jsonl")), settings.items, seed=settings.seed
     )
@@ -77,6 +74,8 @@ def run(settings: MeasureSettings, inputs: Inputs, workspace: Workspace) -> Outp
         if index is not None:
             index.close()
     text = corpus_tokens(prompter, corpus, seed=settings.seed)
+    loads = settings.mix.input_tokens + settings.mix.output_tokens
+    longest = max([loads, *(len(prompt) + cap for prompt in plan.prompts)])
 
     facts = {name: inputs.one(role).fact(name) for role, name in CARRIED if inputs.all(role)}
     facts["task.answer_tokens_p99"] = Fact(p99, "tokens", why="" if p99 else quality.NO_PAIRS)
@@ -84,10 +83,8 @@ def run(settings: MeasureSettings, inputs: Inputs, workspace: Workspace) -> Outp
     unmeasured = "" if facts["parity.identity"].value == 0 else NOT_THE_MODEL
     if not unmeasured:
         try:
-            with _engine(settings, candidate, plan, items_forced, cap) as engine:
-                workspace.report(f"{settings.engine}: fault parity")
-                found = parity.fault(engine, items_forced)
-                facts["parity.fault"] = parity.fault_fact(found, limits["parity.fault"])
+            facts["parity.fault"] = _fault(settings, inputs, candidate, items_forced, limits, workspace)
+            with _engine(settings, candidate, longest, exact=False) as engine:
                 workspace.report(f"{settings.engine}: {len(plan.prompts)} questions")
                 answers = quality.ask(
                     engine,
@@ -156,22 +153,35 @@ def _cap(prompter: Prompter, corpus: Record, asked: Sequence[Item]) -> tuple[int
     return p99, p99, f"99 of 100 right answers of {'train' if train else 'the asked pairs'} are no longer"
 
 
-@contextmanager
-def _engine(
+def _fault(
     settings: MeasureSettings,
+    inputs: Inputs,
     candidate: Record,
-    plan: quality.Plan,
     items_forced: Sequence[forced.Forced],
-    cap: int,
-) -> Iterator[Engine]:
-    """The engine in its worker process, with room for the longest of what it will be asked."""
+    limits: Mapping[str, float],
+    workspace: Workspace,
+) -> Fact:
+    """parity.fault: carried from the screen of the same file on the same engine, or measured.
+
+    An engine that can run without roundings of its own is asked to: then only a fault is left to differ.
+    """
+    if inputs.all("screen"):
+        return inputs.one("screen").fact("parity.fault")
     from .. import engines
 
-    longest = max(
-        settings.mix.input_tokens + settings.mix.output_tokens,
-        *(len(item.prompt) + len(item.answer) for item in items_forced),
-        *(len(prompt) + cap for prompt in plan.prompts),
-    )
+    workspace.report(f"{settings.engine}: fault parity")
+    longest = max(len(item.prompt) + len(item.answer) for item in items_forced)
+    exact = "exact" in engines.ENGINES[settings.engine].gives
+    with _engine(settings, candidate, longest, exact=exact) as engine:
+        found = parity.fault(engine, items_forced)
+    return parity.fault_fact(found, limits["parity.fault"])
+
+
+@contextmanager
+def _engine(settings: MeasureSettings, candidate: Record, longest: int, *, exact: bool) -> Iterator[Engine]:
+    """The engine in its worker process, with room for `longest` tokens a caller."""
+    from .. import engines
+
     engine: Engine = engines.start(
         settings.engine,
         candidate.folder / "model.gguf",
@@ -179,6 +189,7 @@ def _engine(
         callers=max(quality.CALLERS, settings.mix.callers, *speed.CALLERS),
         context_tokens=longest + SPARE_TOKENS,
         limit_s=settings.silence_s,
+        exact=exact,
     )
     try:
         yield engine
