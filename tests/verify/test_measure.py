@@ -135,7 +135,9 @@ def test_answers_are_cut_at_the_length_of_the_right_ones_and_end_at_the_end_toke
     questions = [request for request in stage.engine.asked if request.stop]
     assert {(request.max_tokens, request.stop) for request in questions} == {(longest, (stage.prompter.end,))}
     assert '"ended":false' in (verdict.folder / "answers.jsonl").read_text()
-    assert stage.started[-1]["context_tokens"] >= max(len(r.prompt) + r.max_tokens for r in stage.engine.asked)
+    assert stage.started[-1]["context_tokens"] >= max(
+        len(r.prompt) + r.max_tokens for r in stage.engine.asked
+    )
 
 
 def test_the_report_looks_at_other_pairs_than_the_search(stage: Stage) -> None:

@@ -1,0 +1,254 @@
+"""The line from documents to release on a tiny model, with the real engines."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from tests.line.command import Command
+from tests.line.conftest import Made
+from tests.line.desk import up
+
+from modelyard.data.settings import PREPARE
+from modelyard.prompt import Prompter, ask, conversation
+from modelyard.records.yard import Yard
+
+
+@pytest.fixture
+def command(desk: Made, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    return Command(desk.folder, monkeypatch, capsys)
+
+
+@pytest.fixture
+def copy(desk: Made, tmp_path: Path) -> Path:
+    """The project and its yard, to be changed."""
+    return Path(shutil.copytree(desk.folder, tmp_path / "desk"))
+
+
+def test_every_file_is_screened_on_every_engine_and_few_are_measured_in_full(desk: Made) -> None:
+    labels = [done.node.label for done in desk.walk.done if done.node.step.name == "verify.measure"]
+    assert sum(label.endswith("screen") for label in labels) == 6
+    assert 1 <= sum(label.endswith("full") for label in labels) <= 3
+    assert any(label.startswith("base") and label.endswith("report") for label in labels)
+
+
+def test_right_conversions_pass_identity_and_fault_parity_on_both_engines(desk: Made) -> None:
+    for record in desk.records("verify.measure"):
+        assert record.facts["parity.identity"].value == 0
+        fault, limit = (
+            record.facts["parity.fault"].value,
+            record.json("verdict.json")["limits"]["parity.fault"],
+        )
+        assert fault is not None
+        assert fault <= limit
+
+
+def test_ups_second_call_does_nothing_and_loads_nothing_heavy(desk: Made) -> None:
+    code = (
+        "import sys, json; sys.argv = ['modelyard', 'up', '--json']\n"
+        "from modelyard.cli.main import main\n"
+        "main()\n"
+        "print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
+    )
+    import sys
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=desk.folder
+    )
+    said, loaded = (json.loads(line) for line in done.stdout.splitlines())
+    assert {step["state"] for step in said["result"]["steps"]} == {"kept"}
+    assert said["result"]["release"] == desk.release.id
+    heavy = {
+        "torch",
+        "transformers",
+        "numpy",
+        "peft",
+        "openvino",
+        "openvino_genai",
+        "xllamacpp",
+        "gguf",
+        "scipy",
+    }
+    assert not set(loaded) & heavy
+
+
+def test_tuning_measuring_and_asking_render_the_same_tokens(desk: Made) -> None:
+    """One question and its passage, as tuned on, as measured with, as `try` asks, as transformers renders."""
+    from transformers import AutoTokenizer
+
+    from modelyard.index.bm25 import Bm25
+    from modelyard.train import samples
+    from modelyard.verify.answer import Grounded, put
+    from modelyard.verify.items import items, read_jsonl
+    from modelyard.verify.quality import plan
+
+    corpus, model = desk.records("data.prepare")[0], desk.records("train.tune")[0]
+    rows = [row for row in read_jsonl(corpus.folder / "pairs.train.jsonl") if row["answer"] != "NOT STATED"]
+    row = next(row for row in rows if "cost" in row["question"])
+    trained = samples.make(Prompter(model.folder), [row], longest=1024, vocabulary=1 << 30).kept[0]
+    prompt = Prompter(desk.release.folder).prompt(ask(row["question"], [row["passage"]]))
+    assert list(trained.ids[: len(prompt)]) == prompt
+    assert not any(trained.learn[: len(prompt)])
+    assert all(trained.learn[len(prompt) :])
+    measured = plan(Prompter(desk.release.folder), items([row]), None, 1)
+    assert list(measured.own[row["id"]]) == prompt
+    asked = put(Prompter(desk.release.folder), Bm25.load(desk.release.folder), row["question"])
+    assert isinstance(asked, Grounded)
+    assert list(asked.prompt) == prompt
+    theirs = AutoTokenizer.from_pretrained(model.folder).apply_chat_template(
+        conversation(row)[:-1], add_generation_prompt=True, return_dict=False
+    )
+    assert theirs == prompt
+
+
+def test_the_tuned_model_opens_in_transformers_and_its_adapter_in_peft(desk: Made) -> None:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    tuned, base = desk.records("train.tune")[0], desk.records("train.base")[0]
+    merged = AutoModelForCausalLM.from_pretrained(tuned.folder, dtype=torch.float32)
+    plain = AutoModelForCausalLM.from_pretrained(base.folder, dtype=torch.float32)
+    adapted = PeftModel.from_pretrained(plain, str(tuned.folder / "adapter"))
+    ids = torch.arange(3, 40)[None]
+    with torch.no_grad():
+        assert torch.allclose(merged(ids).logits, adapted(ids).logits, atol=1e-4)
+
+
+def test_a_release_is_whole_and_its_sums_hold(desk: Made) -> None:
+    folder = desk.release.folder
+    names = {path.name for path in folder.iterdir()}
+    assert {
+        "model.gguf",
+        "tokenizer.json",
+        "chat_template.jinja",
+        "README.md",
+        "release.json",
+        "passages.db",
+    } <= names
+    subprocess.run(["sha256sum", "--quiet", "-c", "SHA256SUMS"], cwd=folder, check=True)
+
+
+def test_the_card_names_data_licences_and_gates(desk: Made) -> None:
+    card = (desk.release.folder / "README.md").read_text("utf-8")
+    for word in ("CC0-1.0", "Nobody", "parity.identity", "quality.task", "latency.ttft_p95_s.c1"):
+        assert word in card
+
+
+def test_try_answers_in_the_agreed_form(command: Command, desk: Made) -> None:
+    said = command("try", "--json", "What does the anvil cost?")
+    assert said.code == 0
+    assert said.json["schema"] == "modelyard/1"
+    result = said.json["result"]
+    assert result["release"] == desk.release.id
+    assert set(result) >= {"answer", "stated", "citations", "release", "tokens"}
+    assert result["tokens"]["input"] > 20
+    if result["stated"]:
+        assert result["citations"][0]["document"] == "anvil.md"
+        assert result["citations"][0]["licence"] == "CC0-1.0"
+
+
+def test_a_question_about_nothing_is_not_stated_without_the_model(command: Command) -> None:
+    result = command("try", "--json", "zzzz qqqq").json["result"]
+    assert result["answer"] == "NOT STATED"
+    assert result["tokens"] == {"input": 0, "output": 0}
+    assert result["citations"] == []
+
+
+def test_status_show_why_and_audit_tell_of_what_was_made(command: Command, desk: Made) -> None:
+    assert desk.release.id in command("status").out
+    assert "quality.task" in command("show", "release").out
+    assert "train.precision" in command("why", "model").out
+    assert command("show", "verdict", "--json").json["ok"]
+    audited = command("audit", "verify", "--json").json["result"]
+    assert audited["entries"] >= len(desk.walk.done)
+
+
+def test_a_gate_that_none_keeps_refuses_with_a_table(
+    copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = copy / "modelyard.yaml"
+    project.write_text(
+        project.read_text("utf-8").replace("gates: {", "gates: {quality.task: {min: 0.9}, "), "utf-8"
+    )
+    said = Command(copy, monkeypatch, capsys)("up", "--json")
+    assert said.code == 1
+    assert said.json["error"]["code"] == "refused"
+    assert "quality.task" in said.json["error"]["what"]
+    assert "min 0.9" in said.json["error"]["what"]
+    assert said.json["result"]["release"] is None
+    assert said.json["result"]["steps"][-1]["state"] == "refused"
+    steps = {step["step"]: step["state"] for step in said.json["result"]["steps"]}
+    assert steps["train.tune"] == "kept"
+
+
+def test_a_looser_gate_releases_again_from_kept_verdicts(
+    copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = copy / "modelyard.yaml"
+    project.write_text(project.read_text("utf-8").replace("{max: 60}", "{max: 61}"), "utf-8")
+    said = Command(copy, monkeypatch, capsys)("release", "choose", "--json")
+    assert said.code == 0
+    ran = [step["step"] for step in said.json["result"]["steps"] if step["state"] == "ran"]
+    assert ran == ["release.choose"]
+
+
+def test_a_changed_document_makes_what_follows_and_not_the_base(copy: Path) -> None:
+    (copy / "docs" / "new.md").write_text("# The funnel\n\nThe funnel costs 99 coins.\n", "utf-8")
+    walk, _ = up(copy)
+    states = {done.node.step.name: done.state for done in walk.done}
+    assert states["train.base"] == "kept"
+    assert states[PREPARE.name] == "ran"
+    assert states["data.index"] == "ran"
+
+
+def test_a_sweep_keeps_what_the_project_and_its_releases_need(
+    copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = Command(copy, monkeypatch, capsys)
+    assert command("sweep", "--json").json["result"]["records"] == []
+    assert command("up", "--again", "release.choose").code == 0
+    assert command("sweep", "--json").json["result"]["records"] == []
+    assert {step["state"] for step in command("up", "--json").json["result"]["steps"]} == {"kept"}
+
+
+def test_a_damaged_model_file_is_refused_then_swept_and_made_again(
+    copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = Command(copy, monkeypatch, capsys)
+    yard = Yard(copy / ".yard")
+    release = yard.find(step="release.choose")[0]
+    place = yard.store.path(release.files["model.gguf"].sha256)
+    place.chmod(0o644)
+    with place.open("r+b") as stream:
+        stream.seek(-100, 2)
+        stream.write(b"tampered")
+    said = command("try", "What does the anvil cost?")
+    assert said.code == 1
+    assert "model.gguf was changed" in said.err
+    assert command("sweep", "--damaged", "--json").json["result"]["records"]
+    assert command("up").code == 0
+    assert command("try", "What does the anvil cost?").code == 0
+
+
+def test_a_second_up_at_the_same_time_is_told_who_works(
+    copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import os
+
+    from modelyard.cli.place import Place
+    from modelyard.flow import Stale, Walk, line
+    from modelyard.records.work import hold
+
+    (copy / "docs" / "new.md").write_text("# The funnel\n\nThe funnel costs 99 coins.\n", "utf-8")
+    place = Place.at(copy)
+    with pytest.raises(Stale) as stale:
+        Walk(place.yard, threads=2, may_run=lambda node: False).follow(line(place.project, copy, place.yard))
+    with hold(place.yard.root, stale.value.node.key, threads=1, progress=lambda line: None):
+        said = Command(copy, monkeypatch, capsys)("up", "--json")
+    assert said.code == 1
+    assert said.json["error"]["code"] == "busy"
+    assert str(os.getpid()) in said.json["error"]["what"]
