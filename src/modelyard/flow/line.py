@@ -26,7 +26,8 @@ def line(project: Project, folder: Path, yard: Yard) -> Line[Record]:
     base = locate(project.train.base, folder)
     base_files = of_files(yard, base.name, base.root, [base.root / name for name in base.files])
     prepare = PrepareSettings(
-        sources=project.data.sources,
+        # Who makes a file changes nothing in it, so that is not part of the key.
+        sources=tuple(source.model_copy(update={"made_by": None}) for source in project.data.sources),
         hold_out=project.task.hold_out,
         redact=project.data.redact,
         near_duplicate=project.data.near_duplicate,

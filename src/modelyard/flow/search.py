@@ -16,6 +16,9 @@ from ..verify.settings import MEASURE, REFERENCE, Fidelity, MeasureSettings, Mix
 from .node import Line, Node
 
 ITEMS: dict[Fidelity, int] = {"screen": 48, "full": 300, "report": 400}  # most pairs asked
+FEWEST_ITEMS = 100  # of a full measurement, however slow the machine: fewer say too little
+# What one measurement may take, by the slowest of the verdicts' answers per second at the project's mix.
+SECONDS: dict[Fidelity, float] = {"full": 60, "report": 90}
 FINALISTS = 2
 REFERENCE_ITEMS = 32  # prompts on which a file is held against its model
 BASE_ITEMS = 4  # the untuned base is compared with, never released
@@ -62,20 +65,21 @@ def search(project: Project, material: Material) -> Line[Record]:
     usable = [name for name in project.release.engines or SERVING if not engines.missing(name)]
     measure = _Measure(project, material)
     asks = [(file, engine) for file in files for engine in usable]
-    screens = yield tuple(measure(file, engine, "screen") for file, engine in asks)
+    screens = yield tuple(measure(file, engine, "screen", ITEMS["screen"]) for file, engine in asks)
     found = [verdict(record) for record in screens]
     screened = {v.what: (file, record) for v, (file, _), record in zip(found, asks, screens, strict=True)}
 
     chosen = finalists(found, gates, FINALISTS)
     origin = reference(found) if material.has_pairs else None
+    items = _items("full", [*chosen, *([origin] if origin else [])])
     base: tuple[Record, ...] = ()
     against: tuple[Record, ...] = ()
     if chosen and "gain.task" in gates and material.tuned:
-        base = yield from _base(measure, origin or chosen[0], "full")
+        base = yield from _base(measure, origin or chosen[0], "full", items)
     if chosen and origin:
-        against = yield (measure.again(screened, origin, "full", base=base, is_reference=True),)
+        against = yield (measure.again(screened, origin, "full", items, base=base, is_reference=True),)
     rest = [v for v in chosen if origin is None or v.what != origin.what]
-    fulls = yield tuple(measure.again(screened, v, "full", base=base, against=against) for v in rest)
+    fulls = yield tuple(measure.again(screened, v, "full", items, base=base, against=against) for v in rest)
 
     winner = pick([verdict(record) for record in (*against, *fulls)], gates).winner
     reports: tuple[Record, ...] = ()
@@ -98,6 +102,13 @@ def search(project: Project, material: Material) -> Line[Record]:
     return release
 
 
+def _items(fidelity: Fidelity, verdicts: Sequence[Verdict]) -> int:
+    """How many pairs to ask: as many as the slowest of `verdicts` answers in its time, by fifties."""
+    rates = [1000 / seconds for v in verdicts if (seconds := v.number("speed.s_per_1k_answers", 0)) > 0]
+    asked = int(SECONDS[fidelity] * min(rates)) // 50 * 50 if rates else ITEMS[fidelity]
+    return min(ITEMS[fidelity], max(FEWEST_ITEMS, asked))
+
+
 def _files(material: Material, model: Record, types: Sequence[GgufType], items: int) -> Line[list[File]]:
     """`model` in each file type, each with its reference."""
     candidates = yield tuple(
@@ -115,27 +126,28 @@ def _files(material: Material, model: Record, types: Sequence[GgufType], items: 
     return [File(c, r) for c, r in zip(candidates, references, strict=True)]
 
 
-def _base(measure: _Measure, like: Verdict, fidelity: Fidelity) -> Line[tuple[Record, ...]]:
+def _base(measure: _Measure, like: Verdict, fidelity: Fidelity, items: int) -> Line[tuple[Record, ...]]:
     """The untuned base, unquantised, on the engine of `like`: what the gain is counted from."""
     material = measure.material
     (file,) = yield from _files(material, material.base, (UNQUANTISED,), BASE_ITEMS)
-    return (yield (measure(file, like.engine, fidelity, speed=False, label="base"),))
+    return (yield (measure(file, like.engine, fidelity, items, speed=False, label="base"),))
 
 
 def _on_report(
     measure: _Measure, screened: Screened, winner: Verdict, origin: Verdict | None
 ) -> Line[tuple[Record, ...]]:
     """The winner on `report`, after the untuned base and the unquantised file that it is compared with."""
+    items = _items("report", [winner, *([origin] if origin else [])])
     base: tuple[Record, ...] = ()
     against: tuple[Record, ...] = ()
     if measure.material.tuned:
-        base = yield from _base(measure, origin or winner, "report")
+        base = yield from _base(measure, origin or winner, "report", items)
     wins = origin is not None and origin.what == winner.what
     if origin and not wins:
-        against = yield (measure.again(screened, origin, "report", speed=False, is_reference=True),)
-    (report,) = yield (
-        measure.again(screened, winner, "report", base=base, against=against, is_reference=wins),
-    )
+        node = measure.again(screened, origin, "report", items, speed=False, is_reference=True)
+        against = yield (node,)
+    node = measure.again(screened, winner, "report", items, base=base, against=against, is_reference=wins)
+    (report,) = yield (node,)
     return (report, *base, *against)
 
 
@@ -149,16 +161,17 @@ class _Measure:
     project: Project
     material: Material
 
-    def again(self, screened: Screened, v: Verdict, fidelity: Fidelity, **options: Any) -> Node:
+    def again(self, screened: Screened, v: Verdict, fidelity: Fidelity, items: int, **options: Any) -> Node:
         """The same file on the same engine as the screen `v`, at another fidelity."""
         file, screen = screened[v.what]
-        return self(file, v.engine, fidelity, screen=screen, **options)
+        return self(file, v.engine, fidelity, items, screen=screen, **options)
 
     def __call__(
         self,
         file: File,
         engine: str,
         fidelity: Fidelity,
+        items: int,
         *,
         screen: Record | None = None,
         base: tuple[Record, ...] = (),
@@ -174,7 +187,7 @@ class _Measure:
             engine=engine,
             threads=project.machine.threads or machine.cores(),
             fidelity=fidelity,
-            items=ITEMS[fidelity],
+            items=items,
             task_score=project.task.score or SCORES[project.task.kind],
             mix=Mix(callers=mix.callers, input_tokens=mix.input_tokens, output_tokens=mix.output_tokens),
             usd_per_hour=float(price) if price is not None else machine.assumed_usd_per_hour(),

@@ -50,6 +50,7 @@ FACTS: dict[str, Meaning] = {
         "nats", "mean difference of log-probability, engine against torch on this file", "low"
     ),
     "parity.kl": Meaning("nats/token", "divergence of this file's weights from the original model", "low"),
+    "speed.s_per_1k_answers": Meaning("s/1k answers", "seconds for a thousand answers at the mix", "low"),
     "speed.decode_tps.c1": Meaning("tokens/s", "tokens generated per second, one caller", "high"),
     "speed.decode_tps.c8": Meaning("tokens/s", "tokens generated per second, eight callers together", "high"),
     "speed.prefill_tps.c1": Meaning("tokens/s", "prompt tokens read per second, one caller", "high"),

@@ -140,6 +140,7 @@ def cost(load: Load, mix: Mix, *, usd_per_hour: float, assumed: bool) -> dict[st
     why = f"{load.callers} callers, {mix.input_tokens} tokens in, {mix.output_tokens} out, {price}"
     per_mtok = usd_per_answer / (mix.input_tokens + mix.output_tokens) * 1e6
     return {
+        "speed.s_per_1k_answers": Fact(1e3 / load.answers_per_s, "s/1k answers", n=n, why=why),
         "cost.usd_per_1k_answers": Fact(usd_per_answer * 1e3, "USD/1k answers", n=n, why=why),
         "cost.usd_per_mtok": Fact(per_mtok, "USD/1M tokens", n=n, why=why),
     }

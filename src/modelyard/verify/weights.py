@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,9 +85,10 @@ def measure(
     done: list[Forced] = []
     divergence: list[float] = []
     with _threads(threads), torch.inference_mode():
-        mine, right = load(path), load(folder)
-        for at, item in enumerate(forced):
-            a, b = log_probabilities(mine, item), log_probabilities(right, item)
+        rights = _of_model(folder, tuple((item.prompt, item.answer) for item in forced))
+        mine = load(path)
+        for at, (item, b) in enumerate(zip(forced, rights, strict=True)):
+            a = log_probabilities(mine, item.prompt, item.answer)
             told = a.gather(1, torch.tensor(item.answer)[:, None])[:, 0]
             done.append(replace(item, logprobs=tuple(round(float(v), 6) for v in told)))
             divergence.append(float((b.exp() * (b - a)).sum(dim=1).mean().clamp(min=0)))
@@ -94,15 +96,24 @@ def measure(
     return done, Divergence(tuple(divergence), sum(len(item.answer) for item in forced))
 
 
-def log_probabilities(model: Any, item: Forced) -> torch.Tensor:
+@lru_cache(maxsize=1)
+def _of_model(folder: Path, asked: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]) -> list[torch.Tensor]:
+    """The model's side, which is the same for each of its files: three files in one `up` run it once."""
+    from ..engines.torch_engine import load
+
+    model = load(folder)
+    return [log_probabilities(model, prompt, answer) for prompt, answer in asked]
+
+
+def log_probabilities(model: Any, prompt: Sequence[int], answer: Sequence[int]) -> torch.Tensor:
     """Log-probabilities (len(answer), vocabulary) at the positions that predict the answer's tokens.
 
     Only these positions go through the output head: it is a third of a small model's work.
     """
     import torch
 
-    ids = torch.tensor([[*item.prompt, *item.answer[:-1]]])
-    logits = model(input_ids=ids, use_cache=False, logits_to_keep=len(item.answer)).logits[0]
+    ids = torch.tensor([[*prompt, *answer[:-1]]])
+    logits = model(input_ids=ids, use_cache=False, logits_to_keep=len(answer)).logits[0]
     found: torch.Tensor = logits.float().log_softmax(dim=-1)
     return found
 
