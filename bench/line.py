@@ -52,7 +52,7 @@ def main() -> None:
     verdicts = headline.Verdicts.of(yard, release)
     systems = headline.answer_all(verdicts)
     quality = headline.figures(systems, seed=verdicts.base.json("verdict.json")["seed"])
-    figures = [*quality, *cold_run(made), again, help_, memory(made), *told(release)]
+    figures = [*quality, *cold_run(made), again, help_, killed(), memory(made), *told(release)]
     results.write("line", figures)
     print(headline.shown(quality, systems), end="\n\n")
     print(shown(figures))
@@ -131,6 +131,16 @@ def run(arguments: Sequence[str]) -> str:
     except subprocess.CalledProcessError as error:
         raise ProjectError(f"`modelyard {arguments[0]}` failed: {error.stderr or error.stdout}") from None
     return done.stdout
+
+
+def killed() -> Figure:
+    """`up` on a tiny model, killed with -9 at ten random moments, against an undisturbed one."""
+    test = Path(__file__).parent.parent / "tests" / "line" / "test_killed.py"
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "not soak", str(test)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=test.parents[2])
+    why = "Corpus, Index, Model and Candidates byte for byte, one release (tests/line/test_killed.py)"
+    name = "up killed -9 ten times, tiny model: yards that differ"
+    return Figure(name, float(done.returncode != 0), "yards", at_most=0, why=why)
 
 
 def memory(made: Iterable[Record]) -> Figure:

@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-
 from tests.line.command import Command
 
 YARDS = sorted(path for path in (Path(__file__).parent / "yards").iterdir() if path.is_dir())
