@@ -5,7 +5,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 READY := $(VENV)/.ready
 # PyTorch's own index of CPU wheels, for machines where a plain `pip install torch` brings CUDA.
 TORCH_INDEX_URL ?=
-QUESTION ?= What does shutil.which do?
+QUESTION ?= Which exception does list.index raise?
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 

@@ -9,15 +9,15 @@ from ..project import Project
 from ..records.yard import Yard
 
 # Seconds on two cores with native bf16, measured on the example pydesk (bench/results/line.json);
-# the second figure is for machines without it. Verification asks several candidates.
+# the second figure is a guess for machines without it. Verification asks several candidates.
 TYPICAL_S: dict[str, tuple[float, float]] = {
-    "data.prepare": (20, 30),
-    "data.index": (10, 15),
-    "train.base": (15, 20),
-    "train.tune": (20, 30),  # besides its budget: loading, measuring the precision, merging
-    "optimize.convert": (15, 20),
-    "verify.reference": (45, 60),
-    "verify.measure": (180, 360),
+    "data.prepare": (5, 15),
+    "data.index": (3, 6),
+    "train.base": (30, 40),
+    "train.tune": (12, 30),  # besides its budget: loading, measuring the precision, merging
+    "optimize.convert": (8, 15),
+    "verify.reference": (55, 90),
+    "verify.measure": (420, 900),
     "release.choose": (2, 2),
 }
 
