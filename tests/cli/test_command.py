@@ -84,6 +84,12 @@ def test_init_writes_a_valid_commented_project(
     assert "#" in (tmp_path / "modelyard.yaml").read_text()
 
 
+def test_init_with_a_wrong_name_leaves_nothing(command: Command, tmp_path: Path) -> None:
+    flags = ("--licence", "MIT", "--owner", "X", "--basis", "own", "--name", "My Project")
+    assert command("init", "--documents", ".", *flags).code == 2
+    assert not (tmp_path / "modelyard.yaml").exists()
+
+
 def test_init_never_overwrites(command: Command, tmp_path: Path) -> None:
     (tmp_path / "modelyard.yaml").write_text("mine")
     said = command("init", "--documents", ".", "--licence", "MIT", "--owner", "X", "--basis", "own")

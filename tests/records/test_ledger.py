@@ -130,6 +130,8 @@ def test_an_untouched_audit_log_holds(
         "DELETE FROM audit WHERE seq = 1",
         "UPDATE audit SET seq = 9 WHERE seq = 3",
         "UPDATE record SET digest = 'f'",
+        "UPDATE record SET body = replace(body, '3', '4')",
+        "DELETE FROM record WHERE attempt = 2",
         "DELETE FROM audit",
     ],
 )

@@ -8,10 +8,11 @@ from typing import Any
 import click
 
 from .. import engines
-from ..errors import ProjectError
+from ..errors import EngineError, ProjectError
 from ..prompt import NOT_STATED, Prompter
 from ..records.shapes import Record
 from ..verify.answer import NotStated, put
+from ..verify.score import is_not_stated
 from .place import Place
 from .voice import Voice, translate, verb
 
@@ -70,6 +71,11 @@ def _answer(release: Record, question: str) -> dict[str, Any]:
         (completion,) = engines.complete(engine, [request], callers=1, limit_s=SILENCE_S)
     finally:
         engine.close()
+    if completion.finish not in ("stop", "length"):
+        raise EngineError(
+            f"{told['engine']} did not answer: {completion.error or completion.finish}",
+            try_="the same question again, or `modelyard up --again verify.measure`",
+        )
     answer = prompter.decode(completion.tokens).strip()
     return _result(answer, citations, release, len(placed.prompt), len(completion.tokens), "")
 
@@ -82,7 +88,7 @@ def _result(
     output_tokens: int,
     why: str,
 ) -> dict[str, Any]:
-    stated = answer != NOT_STATED
+    stated = not is_not_stated(answer)
     return {
         "answer": answer,
         "stated": stated,

@@ -67,7 +67,11 @@ def init(
     sources = [Source(path=p, licence=licence or "", owner=owner or "", basis=basis) for p in paths]  # type: ignore[arg-type]
     text = _file(name or _name(folder), sources, grounded=documents is not None, tuned=pairs is not None)
     write_whole(target, text.encode())
-    load(target)  # what was written must be a valid project
+    try:
+        load(target)
+    except ProjectError:
+        target.unlink()  # nothing stays that would stand in the way of the next attempt
+        raise
     result = {"file": str(target), "documents": documents is not None, "pairs": pairs is not None}
     voice.done(result, translate("wrote {file}; next: modelyard up", file=_relative(target, Path.cwd())))
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from ..errors import SourceError
 from ..flow import Stale, Walk, line
-from ..records.sweep import ancestors, damaged
+from ..records.sweep import Swept, ancestors, damaged
 from ..records.sweep import sweep as drop
+from ..records.work import whole_yard
 from .place import Place
 from .table import size
 from .voice import Voice, translate, verb
@@ -23,21 +23,8 @@ def sweep(voice: Voice, folder: Path, dry: bool, only_damaged: bool) -> None:
     """Drop records that neither this project nor a release needs, and files that no record names."""
     place = Place.at(folder)
     yard = place.yard
-    every = yard.find()
-    if only_damaged:
-        keep = {record.id for record in every} - damaged(yard.ledger, yard.store)
-    else:
-        walk = Walk(yard, threads=place.threads, may_run=lambda node: False)
-        try:
-            walk.follow(line(place.project, place.folder, yard))
-        except Stale:
-            pass
-        except SourceError as error:
-            voice.warn(f"{error.what}: keeping only what releases need")
-        needed = [done.record for done in walk.done if done.record]
-        needed += [record for record in every if record.step == "release.choose"]
-        keep = ancestors(needed, every)
-    swept = drop(yard.root, yard.ledger, yard.store, keep, dry=dry)
+    with whole_yard(yard.root, alone=True):
+        swept = _sweep(place, dry=dry, only_damaged=only_damaged)
     result = {
         "dry": dry,
         "records": list(swept.records),
@@ -55,3 +42,21 @@ def sweep(voice: Voice, folder: Path, dry: bool, only_damaged: bool) -> None:
         bytes=size(swept.bytes),
     )
     voice.done(result, text)
+
+
+def _sweep(place: Place, *, dry: bool, only_damaged: bool) -> Swept:
+    """Raises SourceError for a missing source: what the project needs cannot be told then."""
+    yard = place.yard
+    every = yard.find()
+    if only_damaged:
+        keep = {record.id for record in every} - damaged(yard.ledger, yard.store)
+    else:
+        walk = Walk(yard, threads=place.threads, may_run=lambda node: False)
+        try:
+            walk.follow(line(place.project, place.folder, yard))
+        except Stale:
+            pass
+        needed = [done.record for done in walk.done if done.record]
+        needed += [record for record in every if record.step == "release.choose"]
+        keep = ancestors(needed, every)
+    return drop(yard.root, yard.ledger, yard.store, keep, dry=dry)

@@ -12,7 +12,7 @@ from ..records.yard import Yard
 from ..train.locate import locate
 from ..train.settings import BASE, TUNE, BaseSettings, TuneSettings
 from .node import Line, Node
-from .search import Material, search
+from .search import Material, search, usable_engines
 from .sources import fingerprint, of_files
 
 
@@ -22,6 +22,7 @@ def line(project: Project, folder: Path, yard: Yard) -> Line[Record]:
     Every missing source is named at once. What cannot be had (no pairs, no documents, no tuning)
     leaves its steps out; the line is the same.
     """
+    usable_engines(project)  # said before the expensive part
     sources = _sources(project, folder, yard)
     base = locate(project.train.base, folder)
     base_files = of_files(yard, base.name, base.root, [base.root / name for name in base.files])
@@ -46,7 +47,8 @@ def line(project: Project, folder: Path, yard: Yard) -> Line[Record]:
         )
     if project.train.method is not None and corpus.fact("data.pairs.train").value:
         inputs = {"corpus": (corpus,), "model": (base_model,)}
-        (model,) = yield (Node(TUNE, TuneSettings(train=project.train), inputs),)
+        train = project.train.model_copy(update={"seed": project.train.seed or project.seed})
+        (model,) = yield (Node(TUNE, TuneSettings(train=train), inputs),)
     return (yield from search(project, Material(corpus, index, base_model, model)))
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from .. import engines, machine
+from ..errors import MissingPackage
 from ..optimize.settings import CONVERT, GGUF_TYPES, ConvertSettings, GgufType
 from ..project import Project
 from ..records.shapes import Record
@@ -62,7 +63,7 @@ def search(project: Project, material: Material) -> Line[Record]:
     """
     gates = gates_for(project.release.gates, has_pairs=material.has_pairs)
     files = yield from _files(material, material.model, GGUF_TYPES, REFERENCE_ITEMS)
-    usable = [name for name in project.release.engines or SERVING if not engines.missing(name)]
+    usable = usable_engines(project)
     measure = _Measure(project, material)
     asks = [(file, engine) for file in files for engine in usable]
     screens = yield tuple(measure(file, engine, "screen", ITEMS["screen"]) for file, engine in asks)
@@ -100,6 +101,15 @@ def search(project: Project, material: Material) -> Line[Record]:
     }
     (release,) = yield (Node(CHOOSE, choose, inputs),)
     return release
+
+
+def usable_engines(project: Project) -> list[str]:
+    """The engines to measure on. Raises MissingPackage for a named one that is not installed, or for none."""
+    lacking = {name: engines.missing(name) for name in project.release.engines or SERVING}
+    absent = [why for why in lacking.values() if why]
+    if absent and (project.release.engines or len(absent) == len(lacking)):
+        raise MissingPackage(absent[0], try_=absent[0].partition(": ")[2])
+    return [name for name, why in lacking.items() if not why]
 
 
 def _items(fidelity: Fidelity, verdicts: Sequence[Verdict]) -> int:

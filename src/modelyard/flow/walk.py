@@ -12,13 +12,13 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal, TypeVar
 
 from .. import __version__, machine
-from ..errors import ModelyardError, Refused
+from ..errors import ModelyardError, ProjectError, Refused
 from ..records.clock import now
 from ..records.files import enough_room
 from ..records.runs import running
 from ..records.shapes import Output, Record, Workspace
 from ..records.store import manifest_digest
-from ..records.work import clear, hold
+from ..records.work import clear, hold, whole_yard
 from ..records.yard import Yard
 from .node import Line, Node
 
@@ -108,15 +108,32 @@ class Walk:
         try:
             nodes = next(line)
             while True:
-                records = tuple(self._make(node) for node in nodes)
+                records = self._all(nodes)
                 if self._to is not None and any(node.step.name == self._to for node in nodes):
                     return None
                 nodes = line.send(records)
         except StopIteration as end:
             value: T = end.value
-            return value
         finally:
             line.close()
+        for name in (self._to, self._again):
+            if name is not None and name not in {done.node.step.name for done in self.done}:
+                raise ProjectError(
+                    f"this project has no step {name}", try_="`modelyard status` lists its steps"
+                )
+        return value
+
+    def _all(self, nodes: tuple[Node, ...]) -> tuple[Record, ...]:
+        """The records of one proposal. All its nodes are looked at before a stale one ends the walk."""
+        records, stale = [], []
+        for node in nodes:
+            try:
+                records.append(self._make(node))
+            except Stale as found:
+                stale.append(found)
+        if stale:
+            raise stale[0]
+        return tuple(records)
 
     def _make(self, node: Node) -> Record:
         key = node.key
@@ -149,6 +166,7 @@ class Walk:
             self._watcher.progress(node, line)
 
         with (
+            whole_yard(root, alone=False),
             hold(root, work, threads=self._threads, progress=progress) as space,
             running(ledger, self._verb, node.step.name, key),
         ):

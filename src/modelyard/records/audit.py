@@ -10,7 +10,7 @@ from sqlalchemy import Connection, insert, select
 from ..errors import RecordError
 from .clock import now
 from .digest import canonical, digest
-from .tables import audit
+from .tables import audit, record
 
 START = "0" * 64  # what the first entry follows
 
@@ -37,7 +37,7 @@ def verify(connection: Connection) -> int:
     that has no entry or is not what its entry says.
     """
     previous, expected = START, 1
-    said: dict[str, str] = {}
+    said: dict[str, tuple[str, str]] = {}
     for row in connection.execute(select(audit).order_by(audit.c.seq)).mappings():
         entry = {name: row[name] for name in ("seq", "at", "action", "subject", "body", "previous")}
         if row["seq"] != expected or row["previous"] != previous or row["hash"] != digest("audit", entry):
@@ -45,19 +45,29 @@ def verify(connection: Connection) -> int:
                 f"the audit log breaks at entry {expected}: an entry was changed, removed or put in",
                 try_="compare the yard with its last backup; nothing after this entry can be trusted",
             )
-        if row["action"] in ("record.made", "record.swept"):
-            said[row["subject"]] = json.loads(row["body"]).get("digest", "")
+        if row["action"] == "record.made":
+            made = json.loads(row["body"])
+            said[row["subject"]] = (made["digest"], made["body"])
+        elif row["action"] == "record.swept":
+            said.pop(row["subject"], None)
         previous, expected = row["hash"], expected + 1
     _check_records(connection, said)
     return expected - 1
 
 
-def _check_records(connection: Connection, said: dict[str, str]) -> None:
-    from .tables import record
+def seal(body: str) -> str:
+    """The digest of a record's row (settings, facts, choices, files), as its audit entry holds it."""
+    return digest("body", body)
 
-    for row in connection.execute(select(record.c.id, record.c.digest)):
-        if said.get(row.id) != row.digest:
+
+def _check_records(connection: Connection, said: dict[str, tuple[str, str]]) -> None:
+    there = {
+        row.id: (row.digest, seal(row.body))
+        for row in connection.execute(select(record.c.id, record.c.digest, record.c.body))
+    }
+    for id in sorted(there.keys() | said.keys()):
+        if there.get(id) != said.get(id):
             raise RecordError(
-                f"record {row.id} is not what the audit log says was made",
+                f"record {id} is not what the audit log says was made",
                 try_="compare the yard with its last backup",
             )

@@ -88,7 +88,7 @@ class Ledger:
                 connection,
                 "record.made",
                 made.id,
-                {"step": made.step, "key": made.key, "digest": made.digest},
+                {"step": made.step, "key": made.key, "digest": made.digest, "body": audit.seal(text)},
             )
 
     def newest(self, key: str, store: Store) -> Record | None:

@@ -40,7 +40,8 @@ def ancestors(records: Iterable[Record], every: Iterable[Record]) -> set[str]:
 def sweep(root: Path, ledger: Ledger, store: Store, keep: set[str], *, dry: bool) -> Swept:
     """Drop every record that is not in `keep`, then what no remaining record names.
 
-    `keep` must hold the ancestors of what it holds. A work folder that a living process holds stays.
+    `keep` must hold the ancestors of what it holds. A work folder that a living process holds, or in which
+    a killed step left a checkpoint, stays. The caller holds the yard alone (see work.whole_yard).
     """
     every = ledger.find(store)
     gone = [record for record in every if record.id not in keep]
@@ -73,6 +74,9 @@ def damaged(ledger: Ledger, store: Store) -> set[str]:
 
 
 def _is_dead(folder: Path) -> bool:
+    """Whether nobody works there and nothing in it would let a killed step go on."""
+    if any((folder / "state").glob("*")):
+        return False
     lock = folder / "lock"
     if not lock.exists():
         return True

@@ -51,6 +51,21 @@ def hold(root: Path, key: str, *, threads: int, progress: Progress) -> Iterator[
         lock.close()
 
 
+@contextmanager
+def whole_yard(root: Path, *, alone: bool) -> Iterator[None]:
+    """Hold the yard: with others who make records, or alone to drop some. Raises Busy when that cannot be."""
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / "lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            other = "`modelyard up`" if alone else "`modelyard sweep`"
+            raise Busy(
+                f"{other} is at work in this yard", where=str(root), try_="wait for it to end"
+            ) from None
+        yield
+
+
 def clear(root: Path, key: str) -> None:
     """Remove work/<key>/ once its record is written."""
     shutil.rmtree(root / "work" / key[:32], ignore_errors=True)

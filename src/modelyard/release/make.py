@@ -44,7 +44,7 @@ def run(settings: ChooseSettings, inputs: Inputs, workspace: Workspace) -> Outpu
     if choice.winner is None:
         raise Refused(
             f"no release: {choice.why}\n{refusal_table(every)}",
-            try_="a gate that fits what was measured, more training, or another base",
+            try_=_advice(every),
         )
     winner = choice.winner
     report = _report(winner, inputs)
@@ -79,6 +79,13 @@ def run(settings: ChooseSettings, inputs: Inputs, workspace: Workspace) -> Outpu
     (workspace.out / "README.md").write_text(text, "utf-8")
     write_sums(workspace.out)
     return Output(facts, (Choice("winner", winner.label, choice.why),))
+
+
+def _advice(every: Sequence[Outcome]) -> str:
+    advice = "a gate that fits what was measured, more training, or another base"
+    if any("engine failed" in failed.why for outcome in every for failed in outcome.failed):
+        return f"`modelyard up --again verify.measure` once the engine's fault is mended; or {advice}"
+    return advice
 
 
 def reported(winner: Verdict, report: Verdict | None) -> dict[str, Fact]:

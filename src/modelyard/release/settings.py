@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -61,7 +61,7 @@ class Release(Settings):
     """Limits by fact. Identity, fault and divergence of the file are always gates."""
     mix: Mix = Mix()
     """The load that speed and cost are measured at."""
-    engines: tuple[str, ...] | None = None
+    engines: tuple[Literal["openvino", "llamacpp"], ...] | None = None
     """Engines to try; all that are installed unless named."""
 
     @field_validator("gates")
