@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import click
@@ -52,10 +53,8 @@ def _sweep(place: Place, *, dry: bool, only_damaged: bool) -> Swept:
         keep = {record.id for record in every} - damaged(yard.ledger, yard.store)
     else:
         walk = Walk(yard, threads=place.threads, may_run=lambda node: False)
-        try:
+        with contextlib.suppress(Stale):
             walk.follow(line(place.project, place.folder, yard))
-        except Stale:
-            pass
         needed = [done.record for done in walk.done if done.record]
         needed += [record for record in every if record.step == "release.choose"]
         keep = ancestors(needed, every)
