@@ -95,12 +95,12 @@ def cold_run(made: Sequence[Record]) -> list[Figure]:
         for step, spent in steps.items()
     ]
     minutes = sum(record.seconds for record in made) / 60
+    longest = sorted(steps.items(), key=lambda step: -sum(step[1]))[:3]
+    where = "the steps above together; longest: " + ", ".join(f"{s} {sum(t):.0f} s" for s, t in longest)
     for bf16, goal in COLD_GOAL_MIN.items():
         name = f"up, cold, {'with' if bf16 else 'without'} native bf16"
         why = elsewhere if bf16 is machine.native_bf16() else f"this machine: {here}"
-        figures.append(
-            Figure(name, None if why else minutes, "min", at_most=goal, why=why or "the steps above together")
-        )
+        figures.append(Figure(name, None if why else minutes, "min", at_most=goal, why=why or where))
     return figures
 
 

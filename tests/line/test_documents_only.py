@@ -49,18 +49,19 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_init_then_up_then_try(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def command(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """`modelyard` in the folder after `init`; the tiny base and a small load stand in for the real ones."""
     command = Command(folder, monkeypatch, capsys)
-    said = command(
-        "init", "--documents", "manual", "--licence", "CC-BY-4.0", "--owner", "Rail Ltd", "--basis", "own"
-    )
-    assert said.code == 0
+    rights = ("--licence", "CC-BY-4.0", "--owner", "Rail Ltd", "--basis", "own")
+    assert command("init", "--documents", "manual", *rights).code == 0
     project = folder / "modelyard.yaml"
-    text = project.read_text("utf-8")
-    text = text.replace("base: smollm2-135m-instruct", "base: base").replace("250", "60").replace("30}", "6}")
-    project.write_text(text, "utf-8")
+    text = project.read_text("utf-8").replace("smollm2-135m-instruct", "base")
+    project.write_text(text.replace("250", "60").replace("30}", "6}"), "utf-8")
+    return command
+
+
+def test_init_then_up_then_try(command: Command) -> None:
     made = command("up", "--json")
     assert made.code == 0, made.out
     steps = {step["step"] for step in made.json["result"]["steps"]}
@@ -77,20 +78,8 @@ def test_init_then_up_then_try(
 
 
 def test_the_card_says_on_its_first_line_that_nobody_could_measure_quality(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    command: Command, folder: Path
 ) -> None:
-    command = Command(folder, monkeypatch, capsys)
-    command(
-        "init", "--documents", "manual", "--licence", "CC-BY-4.0", "--owner", "Rail Ltd", "--basis", "own"
-    )
-    project = folder / "modelyard.yaml"
-    project.write_text(
-        project.read_text("utf-8")
-        .replace("smollm2-135m-instruct", "base")
-        .replace("250", "60")
-        .replace("30}", "6}"),
-        "utf-8",
-    )
     assert command("up").code == 0
     from modelyard.records.yard import Yard
 
@@ -102,15 +91,9 @@ def test_the_card_says_on_its_first_line_that_nobody_could_measure_quality(
     assert "headings" in card
 
 
-def test_a_gate_on_quality_that_nobody_can_measure_refuses(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    command = Command(folder, monkeypatch, capsys)
-    command(
-        "init", "--documents", "manual", "--licence", "CC-BY-4.0", "--owner", "Rail Ltd", "--basis", "own"
-    )
+def test_a_gate_on_quality_that_nobody_can_measure_refuses(command: Command, folder: Path) -> None:
     project = folder / "modelyard.yaml"
-    text = project.read_text("utf-8").replace("smollm2-135m-instruct", "base").replace("250", "60")
+    text = project.read_text("utf-8")
     project.write_text(text.replace("  gates:   ", "  gates:\n    quality.answerable: {min: 0.1} "), "utf-8")
     said = command("up", "--json")
     assert said.code == 1

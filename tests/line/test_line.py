@@ -11,6 +11,7 @@ import pytest
 from tests.line.command import Command
 from tests.line.conftest import Made
 from tests.line.desk import up
+from tests.test_house import HEAVY
 
 from modelyard.data.settings import PREPARE
 from modelyard.prompt import Prompter, ask, conversation
@@ -61,18 +62,7 @@ def test_ups_second_call_does_nothing_and_loads_nothing_heavy(desk: Made) -> Non
     said, loaded = (json.loads(line) for line in done.stdout.splitlines())
     assert {step["state"] for step in said["result"]["steps"]} == {"kept"}
     assert said["result"]["release"] == desk.release.id
-    heavy = {
-        "torch",
-        "transformers",
-        "numpy",
-        "peft",
-        "openvino",
-        "openvino_genai",
-        "xllamacpp",
-        "gguf",
-        "scipy",
-    }
-    assert not set(loaded) & heavy
+    assert not set(loaded) & HEAVY
 
 
 def test_tuning_measuring_and_asking_render_the_same_tokens(desk: Made) -> None:
