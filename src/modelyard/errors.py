@@ -11,7 +11,11 @@ ModelyardError           exit 1  HTTP 500
 │   └── EngineHung       exit 1  HTTP 504   it did not answer in time
 ├── MissingPackage       exit 1  HTTP 501   an extra is not installed
 ├── TrainingError        exit 1  HTTP 500   the training cannot go on
-└── Refused              exit 1  HTTP 409   a gate refused the release
+├── Refused              exit 1  HTTP 409   a gate refused the release
+├── Denied               exit 1  HTTP 429   a limit or a budget does not allow the request
+│   └── KeyRefused       exit 1  HTTP 401   the key is unknown, revoked or over
+├── Duplicate            exit 1  HTTP 409   the same request is done or under way
+└── Conflict             exit 1  HTTP 409   the same id came with another body
 """
 
 from __future__ import annotations
@@ -105,6 +109,53 @@ class TrainingError(ModelyardError):
 
 class Refused(ModelyardError):
     """A gate refused the release."""
+
+    http_status = 409
+    audited: Mapping[str, Any] | None = None
+    """What the audit log is told of a refusal that later attempts must know of."""
+
+
+class Denied(ModelyardError):
+    """A limit or a budget does not allow the request; nothing was reserved or counted."""
+
+    http_status = 429
+
+    def __init__(
+        self, what: str, *, code: str, resets_us: int | None = None, soon: bool = False, try_: str = ""
+    ) -> None:
+        super().__init__(what, try_=try_)
+        self.reason = code
+        self.resets_us = resets_us
+        """When asking again can help, in microseconds since 1970; None: not by waiting."""
+        self.soon = soon
+        """Only requests under way stand in the way."""
+
+    @property
+    def code(self) -> str:
+        """The code that OpenAI's clients know, such as `insufficient_quota`."""
+        return self.reason
+
+
+class KeyRefused(Denied):
+    """The key is unknown, revoked or over."""
+
+    http_status = 401
+
+
+class Duplicate(ModelyardError):
+    """The same request, by its idempotency key and body, is done or under way."""
+
+    http_status = 409
+
+    def __init__(self, what: str, *, done: bool, request_id: str | None, try_: str = "") -> None:
+        super().__init__(what, try_=try_)
+        self.done = done
+        self.request_id = request_id
+        """Of the first one; None when the event was imported."""
+
+
+class Conflict(ModelyardError):
+    """The same id came with another body."""
 
     http_status = 409
 

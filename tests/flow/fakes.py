@@ -21,6 +21,8 @@ JOIN = Step("fake.join", 1, "tests.flow.fakes:join")
 FAIL = Step("fake.fail", 1, "tests.flow.fakes:fail")
 REFUSE = Step("fake.refuse", 1, "tests.flow.fakes:refuse")
 COUNT = Step("fake.count", 1, "tests.flow.fakes:count")
+SHAKY = Step("fake.shaky", 1, "tests.flow.fakes:shaky")
+REPORT = Step("release.choose", 1, "tests.flow.fakes:refuse_on_report")
 
 calls: list[str] = []
 
@@ -60,3 +62,17 @@ def count(settings: Told, inputs: Inputs, workspace: Workspace) -> Output:
         state.write_text(json.dumps(n + 1))
     (workspace.out / "text").write_text(f"{done} before")
     return Output()
+
+
+def shaky(settings: Told, inputs: Inputs, workspace: Workspace) -> Output:
+    """Something that may go better the next time."""
+    calls.append("shaky")
+    (workspace.out / "text").write_text("made")
+    return Output(provisional="the engine crashed")
+
+
+def refuse_on_report(settings: Told, inputs: Inputs, workspace: Workspace) -> Output:
+    """A refusal that the audit log is told of."""
+    error = Refused("a gate says no")
+    error.audited = {"pairs": "p", "model": "m", "file": settings.text, "engine": "e", "failed": ["g"]}
+    raise error

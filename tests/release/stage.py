@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from modelyard.records.shapes import Fact, Record, Workspace
+from modelyard.records.shapes import Fact, FileEntry, Record, Workspace, fact_json
 from modelyard.release.choose import Verdict
 
+PRICE = 3.6  # USD an hour
+MIX = {"callers": 8, "input_tokens": 250, "output_tokens": 30}
 LIMITS = {"parity.fault": 0.1, "parity.kl": 1.0}
 
 
@@ -32,6 +34,7 @@ def facts(cost: float = 0.01, task: float | None = 0.9, loss: float = 0.0, **mor
         "parity.identity": Fact(0.0, "differences"),
         "parity.fault": Fact(0.02, "nats", n=32),
         "parity.kl": Fact(0.05, "nats/token", n=32),
+        "speed.s_per_1k_answers": Fact(cost * 3600 / PRICE, "s/1k answers", n=16),
         "cost.usd_per_1k_answers": Fact(cost, "USD/1k answers", n=16),
         "latency.ttft_p95_s.c1": Fact(0.4, "s", n=8),
         "quality.task": quality,
@@ -72,7 +75,8 @@ def verdict(
 
 def record(id: str, folder: Path, found: Mapping[str, Fact] | None = None) -> Record:
     """A record whose files are those of `folder`."""
-    return Record(id, "step", id, id, {}, {}, found or {}, (), {}, {}, "", "", 0.0, 1, view=lambda: folder)
+    files = {"pairs.report.jsonl": FileEntry("5" * 64, 1)}
+    return Record(id, "step", id, id, {}, {}, found or {}, (), files, {}, "", "", 0.0, 1, view=lambda: folder)
 
 
 def verdict_record(found: Verdict, folder: Path) -> Record:
@@ -82,9 +86,26 @@ def verdict_record(found: Verdict, folder: Path) -> Record:
         name: getattr(found, name)
         for name in ("candidate", "engine", "threads", "fidelity", "split", "has_pairs", "max_answer_tokens")
     }
-    told |= {"recipe": dict(found.recipe), "limits": dict(found.limits)}
+    told |= {"recipe": dict(found.recipe), "limits": dict(found.limits), "mix": MIX}
     (folder / "verdict.json").write_text(json.dumps(told), "utf-8")
-    return record(found.id, folder, found.facts)
+    measured = {name: fact for name, fact in found.facts.items() if not name.startswith("cost.")}
+    return record(found.id, folder, measured)
+
+
+def race_record(seconds: Mapping[str, Fact], folder: Path) -> Record:
+    """A race of candidates on openvino: seconds for a thousand answers by candidate."""
+    folder.mkdir(parents=True)
+    contenders = [
+        {
+            "candidate": candidate,
+            "engine": "openvino",
+            "threads": 2,
+            "facts": fact_json({"speed.s_per_1k_answers": fact}),
+        }
+        for candidate, fact in seconds.items()
+    ]
+    (folder / "race.json").write_text(json.dumps({"contenders": contenders}), "utf-8")
+    return record("race", folder)
 
 
 def workspace(folder: Path) -> Workspace:

@@ -59,9 +59,10 @@ def test_what_a_screen_fails_for_certain_fails_in_full(
         assert not judge(found, gates)[0].passed
 
 
-def test_a_screen_does_not_fail_a_share_that_it_did_not_measure_but_does_a_speed() -> None:
+def test_a_screen_does_not_fail_what_is_measured_later_but_does_what_it_should_have_measured() -> None:
     assert clearly_failed({}, {"quality.grounded": Gate(min=0.5)}) == []
-    assert clearly_failed({}, {"latency.ttft_p95_s.c1": Gate(max=3)})
+    assert clearly_failed({}, {"latency.ttft_p95_s.c1": Gate(max=3)}) == []
+    assert clearly_failed({}, {"memory.peak_gib": Gate(max=3)})
     assert clearly_failed({"quality.task": share(0.38)}, {"quality.task": Gate(min=0.4)}) == []
     assert clearly_failed({"quality.task": share(0.3)}, {"quality.task": Gate(min=0.4)})
 
@@ -92,5 +93,5 @@ def test_pairs_bring_a_gate_on_what_quantisation_loses_unless_quality_has_its_ow
 
 
 def test_settings_survive_json() -> None:
-    settings = ChooseSettings(project="p", gates=gates_for({}, has_pairs=True))
+    settings = ChooseSettings(project="p", gates=gates_for({}, has_pairs=True), usd_per_hour=0.1)
     assert ChooseSettings.model_validate_json(settings.model_dump_json()) == settings

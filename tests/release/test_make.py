@@ -9,10 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.release.stage import facts, record, share, unmeasured, verdict, verdict_record, workspace
+from tests.release.stage import (
+    PRICE,
+    facts,
+    race_record,
+    record,
+    share,
+    unmeasured,
+    verdict,
+    verdict_record,
+    workspace,
+)
 
 from modelyard.errors import RecordError, Refused
-from modelyard.records.shapes import Inputs, Output
+from modelyard.records.shapes import Fact, Inputs, Output
 from modelyard.release import make
 from modelyard.release.choose import Verdict
 from modelyard.release.settings import ChooseSettings
@@ -46,6 +56,8 @@ class Stage:
             "source": "x",
             "notes": ["F16 was 4-bit | once"],
         }
+        self.race: dict[str, Fact] = {}
+        self.earlier = 0
         self.runs = 0
 
     def run(self) -> tuple[Output, Path]:
@@ -79,10 +91,19 @@ class Stage:
             "candidates": tuple(candidates),
             "corpus": (record("corpus", corpus),),
         }
+        if self.race:
+            inputs["race"] = (race_record(self.race, place / "race"),)
         if self.grounded:
             inputs["index"] = (record("index", index),)
         settings = ChooseSettings.model_validate(
-            {"project": "desk", "gates": self.gates, "task": {"kind": "extract"}, "ground": {"passages": 1}}
+            {
+                "project": "desk",
+                "gates": self.gates,
+                "task": {"kind": "extract"},
+                "ground": {"passages": 1},
+                "usd_per_hour": PRICE,
+                "earlier_looks": self.earlier,
+            }
         )
         space = workspace(place / "space")
         return make.run(settings, Inputs(inputs), space), space.out
@@ -237,3 +258,56 @@ def test_without_an_index_nothing_of_retrieval_is_released(stage: Stage) -> None
     told = json.loads((out / "release.json").read_text())
     assert told["ground"] is None
     assert told["score_limit"] is None
+
+
+def test_the_cost_is_that_of_the_race_at_the_price_of_the_machine(stage: Stage) -> None:
+    seconds = Fact(7.0, "s/1k answers", n=3, low=6.0, high=8.0, level=0.95, why="8 callers, 3 turns")
+    stage.race = {"c4": Fact(900.0, "s/1k answers", n=3), "c8": seconds}
+    unraced = facts() | {"speed.s_per_1k_answers": unmeasured("s/1k answers")}
+    stage.reports[0] = verdict(
+        "report8", candidate="c8", kind="Q8_0", fidelity="report", split="report", found=unraced
+    )
+    output, out = stage.run()
+    fact = output.facts["cost.usd_per_1k_answers"]
+    assert json.loads((out / "release.json").read_text())["recipe"]["type"] == "Q8_0"
+    assert (fact.value, fact.low, fact.high) == pytest.approx((0.007, 0.006, 0.008))
+    assert output.facts["cost.usd_per_mtok"].value == pytest.approx(0.007 / 1000 / 280 * 1e6)
+    assert fact.why == "8 callers, 3 turns, 3.6 USD/hour"
+
+
+def test_a_contender_that_failed_in_the_race_is_not_released(stage: Stage) -> None:
+    stage.race = {
+        "c4": Fact(None, "s/1k answers", why="the engine failed: it fell"),
+        "c8": Fact(70.0, "s/1k answers"),
+    }
+    stage.reports[0] = verdict("report8", candidate="c8", kind="Q8_0", fidelity="report", split="report")
+    _, out = stage.run()
+    assert json.loads((out / "release.json").read_text())["recipe"]["type"] == "Q8_0"
+
+
+def test_a_refusal_on_report_tells_the_audit_log_who_failed_on_which_pairs(stage: Stage) -> None:
+    stage.reports[0] = verdict("report4", fidelity="report", split="report", found=facts(task=0.5))
+    with pytest.raises(Refused, match="fails on report") as error:
+        stage.run()
+    assert error.value.audited == {
+        "pairs": "5" * 64,
+        "model": "m",
+        "file": "c4",
+        "engine": "openvino",
+        "failed": ["quality.task"],
+    }
+
+
+def test_a_refusal_on_select_has_looked_at_nothing(stage: Stage) -> None:
+    stage.gates = {"quality.task": {"min": 0.99}}
+    with pytest.raises(Refused) as error:
+        stage.run()
+    assert error.value.audited is None
+
+
+def test_the_card_owns_up_to_earlier_looks_at_the_report(stage: Stage) -> None:
+    assert "looked at once" in (stage.run()[1] / "README.md").read_text()
+    stage.earlier = 2
+    text = (stage.run()[1] / "README.md").read_text()
+    assert "looked at once" not in text
+    assert "2 other candidates had been scored on before" in text

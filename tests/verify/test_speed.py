@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.verify.stage import Scripted
 
-from modelyard.engines.protocol import Completion
+from modelyard.engines.protocol import Completion, Request
 from modelyard.errors import EngineError
 from modelyard.verify import speed
 from modelyard.verify.settings import Mix
@@ -52,28 +52,30 @@ def test_eight_callers_count_together() -> None:
     assert facts["speed.prefill_tps.c8"].value == pytest.approx(800 / 0.8)
 
 
-def test_cost_follows_from_price_and_answers_per_second() -> None:
-    load = speed.Load(4, 10.0, tuple(one(0, 1, 2) for _ in range(20)))
-    facts = speed.cost(load, MIX, usd_per_hour=3.6, assumed=True)
-    assert facts["cost.usd_per_1k_answers"].value == pytest.approx(0.5)
-    assert facts["cost.usd_per_mtok"].value == pytest.approx(0.5 / 26 * 1000)
-    assert "assumed" in facts["cost.usd_per_1k_answers"].why
+def test_seconds_for_a_thousand_answers_follow_from_the_turns() -> None:
+    turns = [speed.Load(4, seconds, tuple(one(0, 1, 2) for _ in range(20))) for seconds in (9.0, 10.0, 11.0)]
+    single = speed.seconds(turns[:1], MIX)
+    assert (single.value, single.low) == (pytest.approx(450), None)
+    fact = speed.seconds(turns, MIX)
+    assert fact.value == pytest.approx(500)
+    # Student's 97.5% quantile at two degrees of freedom is 4.303; the turns deviate by 50.
+    assert fact.high == pytest.approx(500 + 4.303 * 50 / 3**0.5, rel=1e-3)
+    assert fact.n == 3
 
 
-def test_every_load_is_measured_at_the_mix(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_turn_is_measured_at_the_mix(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speed, "ENOUGH_S", 0.0)
     engine = Scripted(lambda _: [])
-    loads = speed.measure(engine, list(range(500)), MIX, silence_s=5, seed=0)
-    assert set(loads) == {1, 4, 8}
-    assert len(loads[8].completions) == 16
+    load = speed.measure(engine, list(range(500)), MIX, 8, silence_s=5, seed=0)
+    assert len(load.completions) == 16
     assert {(len(r.prompt), r.max_tokens, r.stop) for r in engine.asked} == {(20, 6, ())}
     assert len({r.prompt for r in engine.asked}) == len(engine.asked)  # nothing to find in a prefix cache
 
 
 def test_a_slow_engine_is_measured_no_longer_than_its_fewest_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speed, "ENOUGH_S", 1e9)
-    loads = speed.measure(Scripted(lambda _: []), list(range(500)), MIX, silence_s=5, seed=0)
-    assert all(len(load.completions) <= speed.MOST for load in loads.values())
+    load = speed.measure(Scripted(lambda _: []), list(range(500)), MIX, 8, silence_s=5, seed=0)
+    assert len(load.completions) <= speed.MOST
 
 
 def test_an_engine_that_stops_early_is_not_timed() -> None:
@@ -84,4 +86,39 @@ def test_an_engine_that_stops_early_is_not_timed() -> None:
             self._events.append(type(event)(event.id, (), event.at, "length"))
 
     with pytest.raises(EngineError, match="wrote 1 tokens where 6"):
-        speed.measure(Short(lambda _: []), list(range(500)), MIX, silence_s=5, seed=0)
+        speed.measure(Short(lambda _: []), list(range(500)), MIX, 8, silence_s=5, seed=0)
+
+
+def test_the_runners_of_a_race_take_turns_there_and_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "ENOUGH_S", 0.0)
+    order: list[str] = []
+
+    class Told(Scripted):
+        def submit(self, request: Request) -> None:
+            if not order or order[-1] != self.name:
+                order.append(self.name)
+            super().submit(request)
+
+    def runner(name: str) -> speed.Runner:
+        engine = Told(lambda _: [])
+        engine.name = name
+        return speed.Runner(engine)
+
+    runners = [runner("a"), runner("b")]
+    speed.race(runners, list(range(500)), MIX, silence_s=5, seed=0, report=lambda *_, **__: None)
+    assert order == ["a", "b", "a", "b"]  # a b, b a, a b: the same twice in a row counts once
+    for one_runner in runners:
+        assert {callers: len(turns) for callers, turns in one_runner.loads.items()} == {4: 3, 1: 1, 8: 1}
+
+
+def test_a_runner_that_fails_is_out_and_the_others_race_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "ENOUGH_S", 0.0)
+
+    class Falls(Scripted):
+        def submit(self, request: Request) -> None:
+            raise EngineError("it fell over")
+
+    runners = [speed.Runner(Falls(lambda _: [])), speed.Runner(Scripted(lambda _: []))]
+    speed.race(runners, list(range(500)), MIX, silence_s=5, seed=0, report=lambda *_, **__: None)
+    assert "fell over" in runners[0].failed
+    assert len(runners[1].loads[4]) == speed.ROUNDS

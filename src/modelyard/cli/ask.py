@@ -1,4 +1,4 @@
-"""`try`: ask the newest release, on this machine, as the service would."""
+"""`try`: ask the project's release, on this machine, as the service would."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ..records.shapes import Record
 from ..verify.answer import NotStated, put
 from ..verify.score import is_not_stated
 from .place import Place
+from .standing import standing
 from .voice import Voice, translate, verb
 
 SPARE_TOKENS = 8  # engines count a begin token or a last one differently
@@ -24,14 +25,13 @@ SILENCE_S = 120.0  # a model that says nothing for so long is hung
 @click.argument("prompt")
 @verb("try")
 def try_(voice: Voice, folder: Path, prompt: str) -> None:
-    """Ask the newest release a question; the answer comes with its source, or NOT STATED."""
+    """Ask the release a question; the answer comes with its source, or NOT STATED."""
     if not prompt.strip():
         raise ProjectError("the question is empty", try_='modelyard try "your question"')
     place = Place.at(folder)
-    found = place.yard.find(step="release.choose")
-    if not found:
-        raise ProjectError("there is no release yet", where=str(place.yard.root), try_="modelyard up")
-    release = found[0]
+    release, changed = standing(place, "release.choose")
+    if changed:
+        voice.warn(changed)
     result = _answer(release, prompt.strip())
     voice.done(result, lambda: _text(result))
 

@@ -12,6 +12,7 @@ from ..flow import NOUNS, Stale, Walk, line
 from ..records.runs import Run, unfinished
 from ..records.shapes import Record, fact_json
 from .place import Place
+from .standing import standing
 from .table import duration, facts, measured, size, table
 from .voice import Voice, translate, verb
 
@@ -23,14 +24,16 @@ def status(voice: Voice, folder: Path) -> None:
     place = Place.at(folder)
     walk = Walk(place.yard, threads=place.threads, may_run=lambda node: False)
     blocked: SourceError | None = None
+    made: Record | None = None
     try:
-        walk.follow(line(place.project, place.folder, place.yard))
+        made = walk.follow(line(place.project, place.folder, place.yard))
     except Stale:
         pass
     except SourceError as error:
         blocked = error
     runs = unfinished(place.yard.ledger) if place.yard.exists else []
-    releases = place.yard.find(step="release.choose")
+    newest = next(iter(place.yard.find(step="release.choose")), None)
+    release = made or newest
     steps = [
         {
             "step": d.node.step.name,
@@ -45,7 +48,8 @@ def status(voice: Voice, folder: Path) -> None:
         "runs": [
             {"step": r.step, "pid": r.pid, "host": r.host, "since": r.started, "alive": r.alive} for r in runs
         ],
-        "release": releases[0].id if releases else None,
+        "release": release.id if release else None,
+        "release_stands": made is not None,
         "blocked": blocked.what if blocked else None,
     }
 
@@ -65,11 +69,12 @@ def status(voice: Voice, folder: Path) -> None:
             parts.append(_run(r))
         if blocked:
             parts.append(translate("cannot go on: {what}", what=str(blocked)))
-        parts.append(
-            translate("release: {id}", id=releases[0].id)
-            if releases
-            else translate("no release yet; next: modelyard up")
-        )
+        if release is None:
+            parts.append(translate("no release yet; next: modelyard up"))
+        elif made is None:
+            parts.append(translate("release: {id}, made before the last change", id=release.id))
+        else:
+            parts.append(translate("release: {id}", id=release.id))
         return "\n".join(parts)
 
     voice.done(result, text)
@@ -82,10 +87,10 @@ def status(voice: Voice, folder: Path) -> None:
 def show(voice: Voice, folder: Path, noun: str, id: str | None) -> None:
     """Show records of a NOUN, or the one with ID.
 
-    Nouns: corpus, index, base, model, candidate, reference, verdict, release.
+    Nouns: corpus, index, base, model, candidate, reference, verdict, race, release.
     """
-    found = _find(Place.at(folder), noun, id)
-    if id is None and len(found) > 1 and noun not in ("corpus", "index", "base", "model", "release"):
+    found = _find(Place.at(folder), noun, id, voice)
+    if id is None and len(found) > 1:
         rows = [[r.id, _label(r), r.ended[:16], _headline(r)] for r in found]
         voice.done(
             {"records": [_object(r) for r in found]}, lambda: table(["record", "what", "made", "facts"], rows)
@@ -102,7 +107,7 @@ def show(voice: Voice, folder: Path, noun: str, id: str | None) -> None:
 def why(voice: Voice, folder: Path, noun: str, id: str | None) -> None:
     """Say why a record is as it is: what was chosen and the reason, what it was made from and where."""
     place = Place.at(folder)
-    record = _find(place, noun, id)[0]
+    record = _find(place, noun, id, voice)[0]
     result = {
         "record": record.id,
         "step": record.step,
@@ -157,9 +162,17 @@ def _run(run: Run) -> str:
     return said
 
 
-def _find(place: Place, noun: str, id: str | None) -> list[Record]:
+SINGLE = ("corpus", "index", "base", "model", "race", "release")  # of which a project has one
+
+
+def _find(place: Place, noun: str, id: str | None, voice: Voice) -> list[Record]:
     if noun not in NOUNS:
         raise ProjectError(f"there is no noun {noun!r}", try_=f"one of {', '.join(NOUNS)}")
+    if id is None and noun in SINGLE:
+        record, changed = standing(place, NOUNS[noun])
+        if changed:
+            voice.warn(changed)
+        return [record]
     found = place.yard.find(step=NOUNS[noun], id=id)
     if not found:
         wanted = f" with an id that begins with {id}" if id else ""

@@ -10,7 +10,7 @@ from ..errors import ModelyardError, ProjectError
 from ..flow import Node, Stale, Walk, line
 from ..optimize.settings import CONVERT
 from ..release.settings import CHOOSE
-from ..verify.settings import MEASURE, REFERENCE
+from ..verify.settings import MEASURE, RACE, REFERENCE
 from .place import Place
 from .progress import watcher
 from .up import result_of
@@ -31,7 +31,7 @@ def choose(voice: Voice, folder: Path) -> None:
     watch = watcher(voice, lambda: "")
 
     def measures_or_chooses(node: Node) -> bool:
-        return node.step.name in (CONVERT.name, REFERENCE.name, MEASURE.name, CHOOSE.name)
+        return node.step.name in (CONVERT.name, REFERENCE.name, MEASURE.name, RACE.name, CHOOSE.name)
 
     walk = Walk(
         place.yard, threads=place.threads, watcher=watch, verb="release choose", may_run=measures_or_chooses

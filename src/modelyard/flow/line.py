@@ -49,7 +49,7 @@ def line(project: Project, folder: Path, yard: Yard) -> Line[Record]:
         inputs = {"corpus": (corpus,), "model": (base_model,)}
         train = project.train.model_copy(update={"seed": project.train.seed or project.seed})
         (model,) = yield (Node(TUNE, TuneSettings(train=train), inputs),)
-    return (yield from search(project, Material(corpus, index, base_model, model)))
+    return (yield from search(project, Material(corpus, index, base_model, model), yard))
 
 
 def _sources(project: Project, folder: Path, yard: Yard) -> tuple[SourceFiles, ...]:

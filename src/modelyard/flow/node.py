@@ -25,6 +25,8 @@ class Node:
     sources: tuple[SourceFiles, ...] = ()
     measured_with: Mapping[str, str] = field(default_factory=dict)
     label: str = ""
+    audited: Mapping[str, Any] | None = None
+    """What the audit log is told before it runs, where asking alone is something to account for."""
 
     @property
     def key(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from .. import engines, machine
@@ -11,9 +11,21 @@ from ..errors import MissingPackage
 from ..optimize.settings import CONVERT, GGUF_TYPES, ConvertSettings, GgufType
 from ..project import Project
 from ..records.shapes import Record
-from ..release import Verdict, finalists, gates_for, pick, reference, verdict
+from ..records.yard import Yard
+from ..release import Price, Verdict, finalists, gates_for, pick, raced, reference, verdict
 from ..release.settings import CHOOSE, ChooseSettings
-from ..verify.settings import MEASURE, REFERENCE, Fidelity, MeasureSettings, Mix, ReferenceSettings, Score
+from ..verify.settings import (
+    MEASURE,
+    RACE,
+    REFERENCE,
+    Fidelity,
+    MeasureSettings,
+    Mix,
+    RaceSettings,
+    ReferenceSettings,
+    Score,
+)
+from . import looks
 from .node import Line, Node
 
 ITEMS: dict[Fidelity, int] = {"screen": 48, "full": 300, "report": 400}  # most pairs asked
@@ -54,12 +66,12 @@ class File:
     reference: Record
 
 
-def search(project: Project, material: Material) -> Line[Record]:
+def search(project: Project, material: Material, yard: Yard) -> Line[Record]:
     """Propose conversions and measurements, each from the verdicts so far; returns the Release.
 
     Every file is screened on every engine; the finalists and the unquantised file that losses are
-    counted from are measured in full; the one winner, that file and the untuned base are scored on
-    `report`. `release.choose` has the last word: it refuses when no candidate holds.
+    counted from are measured in full, and race; the one winner, that file and the untuned base are scored
+    on `report`. `release.choose` has the last word: it refuses when no candidate holds.
     """
     gates = gates_for(project.release.gates, has_pairs=material.has_pairs)
     files = yield from _files(material, material.model, GGUF_TYPES, REFERENCE_ITEMS)
@@ -67,7 +79,8 @@ def search(project: Project, material: Material) -> Line[Record]:
     measure = _Measure(project, material)
     asks = [(file, engine) for file in files for engine in usable]
     screens = yield tuple(measure(file, engine, "screen", ITEMS["screen"]) for file, engine in asks)
-    found = [verdict(record) for record in screens]
+    price = _price(project)
+    found = [verdict(record, price) for record in screens]
     screened = {v.what: (file, record) for v, (file, _), record in zip(found, asks, screens, strict=True)}
 
     chosen = finalists(found, gates, FINALISTS)
@@ -82,18 +95,28 @@ def search(project: Project, material: Material) -> Line[Record]:
     rest = [v for v in chosen if origin is None or v.what != origin.what]
     fulls = yield tuple(measure.again(screened, v, "full", items, base=base, against=against) for v in rest)
 
-    winner = pick([verdict(record) for record in (*against, *fulls)], gates).winner
+    measured = (*against, *fulls)
+    race = yield from _race(measure, measured)
+    times = raced(race[0]) if race else {}
+    winner = pick([verdict(record, price, times) for record in measured], gates).winner
     reports: tuple[Record, ...] = ()
+    earlier = 0
     if winner and material.has_pairs:
-        reports = yield from _on_report(measure, screened, winner, origin)
+        mine = looks.look(material.corpus, screened[winner.what][0].candidate, winner.engine)
+        earlier = looks.earlier(yard, mine)
+        reports = yield from _on_report(measure, screened, winner, origin, mine)
     choose = ChooseSettings(
         project=project.name,
         gates=gates,
         task=project.task.model_dump(mode="json"),
         ground=project.ground.model_dump(mode="json") if project.ground else None,
+        usd_per_hour=price.usd_per_hour,
+        price_is_assumed=price.assumed,
+        earlier_looks=earlier,
     )
     inputs = {
-        "verdicts": (*screens, *against, *fulls),
+        "verdicts": (*screens, *measured),
+        "race": race,
         "report": reports,
         "candidates": tuple(file.candidate for file in files),
         "corpus": (material.corpus,),
@@ -110,6 +133,11 @@ def usable_engines(project: Project) -> list[str]:
     if absent and (project.release.engines or len(absent) == len(lacking)):
         raise MissingPackage(absent[0], try_=absent[0].partition(": ")[2])
     return [name for name, why in lacking.items() if not why]
+
+
+def _price(project: Project) -> Price:
+    given = project.machine.usd_per_hour
+    return Price(float(given) if given is not None else machine.assumed_usd_per_hour(), given is None)
 
 
 def _items(fidelity: Fidelity, verdicts: Sequence[Verdict]) -> int:
@@ -140,11 +168,30 @@ def _base(measure: _Measure, like: Verdict, fidelity: Fidelity, items: int) -> L
     """The untuned base, unquantised, on the engine of `like`: what the gain is counted from."""
     material = measure.material
     (file,) = yield from _files(material, material.base, (UNQUANTISED,), BASE_ITEMS)
-    return (yield (measure(file, like.engine, fidelity, items, speed=False, label="base"),))
+    return (yield (measure(file, like.engine, fidelity, items, label="base"),))
+
+
+def _race(measure: _Measure, fulls: Sequence[Record]) -> Line[tuple[Record, ...]]:
+    """The speed of all that was measured in full and whose engine ran; nothing when there is none."""
+    able = [record for record in fulls if record.fact("memory.peak_gib").value is not None]
+    if not able:
+        return ()
+    names = tuple(str(record.settings["engine"]) for record in able)
+    settings = RaceSettings(
+        engines=names, threads=measure.threads, mix=measure.mix, seed=measure.project.seed
+    )
+    inputs = {
+        "candidates": tuple(measure.candidates[record.inputs["candidate"][0]] for record in able),
+        "corpus": (measure.material.corpus,),
+    }
+    measured_with = {"machine": machine.this().id}
+    for name in names:
+        measured_with |= engines.versions(name)
+    return (yield (Node(RACE, settings, inputs, measured_with=measured_with),))
 
 
 def _on_report(
-    measure: _Measure, screened: Screened, winner: Verdict, origin: Verdict | None
+    measure: _Measure, screened: Screened, winner: Verdict, origin: Verdict | None, mine: looks.Look
 ) -> Line[tuple[Record, ...]]:
     """The winner on `report`, after the untuned base and the unquantised file that it is compared with."""
     items = _items("report", [winner, *([origin] if origin else [])])
@@ -154,10 +201,10 @@ def _on_report(
         base = yield from _base(measure, origin or winner, "report", items)
     wins = origin is not None and origin.what == winner.what
     if origin and not wins:
-        node = measure.again(screened, origin, "report", items, speed=False, is_reference=True)
+        node = measure.again(screened, origin, "report", items, is_reference=True)
         against = yield (node,)
     node = measure.again(screened, winner, "report", items, base=base, against=against, is_reference=wins)
-    (report,) = yield (node,)
+    (report,) = yield (replace(node, audited=looks.told(mine)),)
     return (report, *base, *against)
 
 
@@ -170,6 +217,16 @@ class _Measure:
 
     project: Project
     material: Material
+    candidates: dict[str, Record] = field(default_factory=dict)  # all that were measured, by id
+
+    @property
+    def threads(self) -> int:
+        return self.project.machine.threads or machine.cores()
+
+    @property
+    def mix(self) -> Mix:
+        asked = self.project.release.mix
+        return Mix(callers=asked.callers, input_tokens=asked.input_tokens, output_tokens=asked.output_tokens)
 
     def again(self, screened: Screened, v: Verdict, fidelity: Fidelity, items: int, **options: Any) -> Node:
         """The same file on the same engine as the screen `v`, at another fidelity."""
@@ -187,26 +244,22 @@ class _Measure:
         base: tuple[Record, ...] = (),
         against: tuple[Record, ...] = (),
         is_reference: bool = False,
-        speed: bool = True,
         label: str = "",
     ) -> Node:
         project, material = self.project, self.material
-        price = project.machine.usd_per_hour
-        mix = project.release.mix
         settings = MeasureSettings(
             engine=engine,
-            threads=project.machine.threads or machine.cores(),
+            threads=self.threads,
             fidelity=fidelity,
             items=items,
             task_score=project.task.score or SCORES[project.task.kind],
-            mix=Mix(callers=mix.callers, input_tokens=mix.input_tokens, output_tokens=mix.output_tokens),
-            usd_per_hour=float(price) if price is not None else machine.assumed_usd_per_hour(),
-            price_is_assumed=price is None,
+            mix=self.mix,
             passages=project.ground.passages if project.ground else 1,
-            speed=speed,
+            speed=fidelity == "screen",
             is_reference=is_reference,
             seed=project.seed,
         )
+        self.candidates[file.candidate.id] = file.candidate
         inputs = {
             "candidate": (file.candidate,),
             "reference": (file.reference,),

@@ -7,10 +7,10 @@ from ..optimize.settings import CONVERT
 from ..records.shapes import Step
 from ..release.settings import CHOOSE
 from ..train.settings import BASE, TUNE
-from ..verify.settings import MEASURE, REFERENCE
+from ..verify.settings import MEASURE, RACE, REFERENCE
 
 STEPS: dict[str, Step] = {
-    step.name: step for step in (PREPARE, INDEX, BASE, TUNE, CONVERT, REFERENCE, MEASURE, CHOOSE)
+    step.name: step for step in (PREPARE, INDEX, BASE, TUNE, CONVERT, REFERENCE, MEASURE, RACE, CHOOSE)
 }
 
 NOUNS: dict[str, str] = {
@@ -21,5 +21,6 @@ NOUNS: dict[str, str] = {
     "candidate": CONVERT.name,
     "reference": REFERENCE.name,
     "verdict": MEASURE.name,
+    "race": RACE.name,
     "release": CHOOSE.name,
 }

@@ -6,13 +6,14 @@ import importlib
 import itertools
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal, TypeVar
 
 from .. import __version__, machine
 from ..errors import ModelyardError, ProjectError, Refused
+from ..records import audit
 from ..records.clock import now
 from ..records.files import enough_room
 from ..records.runs import running
@@ -23,6 +24,8 @@ from ..records.yard import Yard
 from .node import Line, Node
 
 T = TypeVar("T")
+
+ATTEMPTS = 2  # at a record that is provisional
 
 State = Literal["kept", "ran", "refused", "failed", "stale"]
 
@@ -138,20 +141,31 @@ class Walk:
     def _make(self, node: Node) -> Record:
         key = node.key
         kept = self.yard.newest(key)
-        if kept and node.step.name != self._again:
+        # What an engine's crash left unmeasured is measured once more; a second failure stands.
+        stands = kept is not None and (not kept.provisional or kept.attempt >= ATTEMPTS)
+        if kept and node.step.name != self._again and (stands or not self._may_run(node)):
             return self._tell(Done(node, "kept", kept, 0.0), kept)
         if not self._may_run(node):
             self._tell(Done(node, "stale", None, 0.0), None)
             raise Stale(node)
         self._watcher.begins(node)
         begun = time.perf_counter()
+        if node.audited is not None:
+            self._audit(f"{node.step.name}.asked", key, node.audited)
         try:
             made = self._run(node, key, attempt=kept.attempt + 1 if kept else 1)
         except ModelyardError as error:
             state: State = "refused" if isinstance(error, Refused) else "failed"
+            if isinstance(error, Refused) and error.audited is not None:
+                self._audit(f"{node.step.name}.refused", key, error.audited)
             self._tell(Done(node, state, None, time.perf_counter() - begun), None)
             raise
         return self._tell(Done(node, "ran", made, made.seconds), made)
+
+    def _audit(self, action: str, subject: str, body: Mapping[str, Any]) -> None:
+        with self.yard.ledger.write() as connection:
+            if not audit.has(connection, action, subject):
+                audit.append(connection, action, subject, dict(body))
 
     def _tell(self, done: Done, record: T) -> T:
         self.done.append(done)
@@ -197,6 +211,7 @@ class Walk:
                 seconds=seconds,
                 attempt=attempt,
                 view=lambda: store.view(files),
+                provisional=output.provisional,
             )
             ledger.put(record)
         clear(root, work)

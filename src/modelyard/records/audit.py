@@ -30,6 +30,12 @@ def append(connection: Connection, action: str, subject: str, body: dict[str, An
     connection.execute(insert(audit).values(**entry, hash=digest("audit", entry)))
 
 
+def has(connection: Connection, action: str, subject: str) -> bool:
+    """Whether there is an entry of `action` on `subject`."""
+    found = select(audit.c.seq).where(audit.c.action == action, audit.c.subject == subject).limit(1)
+    return connection.execute(found).first() is not None
+
+
 def verify(connection: Connection) -> int:
     """Follow the whole chain; returns the number of entries.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 
 
@@ -13,3 +14,8 @@ def now() -> str:
 def age_s(since: str) -> float:
     """Seconds from `since`, a time written by `now`."""
     return (datetime.now(UTC) - datetime.fromisoformat(since)).total_seconds()
+
+
+def now_us() -> int:
+    """Microseconds since 1970 in UTC, as the service and the business count time."""
+    return time.time_ns() // 1000

@@ -46,11 +46,9 @@ class Ledger:
         if version is None:
             connection.execute(insert(yard).values(schema_version=SCHEMA_VERSION, made_by=__version__))
         elif version != SCHEMA_VERSION:
-            raise RecordError(
-                f"this yard has schema {version}; Modelyard {__version__} reads schema {SCHEMA_VERSION}",
-                where=str(self.path),
-                try_="the release of Modelyard that made it, or a newer one",
-            )
+            from .upgrade import upgrade
+
+            upgrade(connection, version, self.path)
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -64,6 +62,15 @@ class Ledger:
         except DatabaseError as error:
             raise _explain(error, self.path) from error
 
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A transaction that only reads, all of it at one moment; writers go on meanwhile."""
+        try:
+            with self._engine.connect().execution_options(reads=True) as connection, connection.begin():
+                yield connection
+        except DatabaseError as error:
+            raise _explain(error, self.path) from error
+
     def put(self, made: Record) -> None:
         """Write the row of a record whose files are in the store, with its audit entry."""
         body = {
@@ -72,6 +79,7 @@ class Ledger:
             "choices": [asdict(choice) for choice in made.choices],
             "files": {name: asdict(entry) for name, entry in made.files.items()},
             "environment": dict(made.environment),
+            "provisional": made.provisional,
         }
         row = {name: getattr(made, name) for name in _COLUMNS}
         inputs = [
@@ -149,6 +157,7 @@ class Ledger:
             files=files,
             environment=body["environment"],
             view=lambda: store.view(files),
+            provisional=body.get("provisional", ""),  # a yard of schema 1 has none
         )
 
     def close(self) -> None:
@@ -166,7 +175,8 @@ def _connect(connection: sqlite3.Connection, _: Any) -> None:
 
 
 def _begin(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    reads = connection.get_execution_options().get("reads", False)
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
 
 def _explain(error: DatabaseError, path: Path) -> Exception:

@@ -101,6 +101,7 @@ class Record:
     seconds: float
     attempt: int
     view: Callable[[], Path] = field(compare=False, repr=False)
+    provisional: str = ""  # why it should be made once more, see Output
 
     @property
     def folder(self) -> Path:
@@ -137,10 +138,15 @@ class Inputs:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What a step hands back: its files lie in the workspace's `out` folder."""
+    """What a step hands back: its files lie in the workspace's `out` folder.
+
+    `provisional` says what went wrong that may not go wrong again, such as an engine that crashed: the
+    record is used now, and the next walk makes it once more.
+    """
 
     facts: Mapping[str, Fact] = field(default_factory=dict)
     choices: tuple[Choice, ...] = ()
+    provisional: str = ""
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.facts) - set(FACTS))

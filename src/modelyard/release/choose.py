@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..records.shapes import Fact, Record
+from .cost import SECONDS, Price, cost
 from .gates import Judgement, always, clearly_failed, judge, likely
 from .settings import Gate
 
@@ -78,9 +79,25 @@ class Outcome:
     out: str  # "" for the winner
 
 
-def verdict(record: Record) -> Verdict:
-    """A record of verify.measure as a verdict."""
+Raced = Mapping[tuple[str, str, int], Mapping[str, Fact]]
+
+
+def raced(record: Record) -> Raced:
+    """What verify.race found, by candidate, engine and threads."""
+    return {
+        (one["candidate"], one["engine"], one["threads"]): {
+            name: Fact(**fact) for name, fact in one["facts"].items()
+        }
+        for one in record.json("race.json")["contenders"]
+    }
+
+
+def verdict(record: Record, price: Price, race: Raced | None = None) -> Verdict:
+    """A record of verify.measure as a verdict, its cost at `price`; a full one has its speed from `race`."""
     told = record.json("verdict.json")
+    what = (told["candidate"], told["engine"], told["threads"])
+    facts = {**record.facts, **((race or {}).get(what, {}) if told["fidelity"] == "full" else {})}
+    facts |= cost(facts[SECONDS], told["mix"], price)
     return Verdict(
         id=record.id,
         candidate=told["candidate"],
@@ -91,7 +108,7 @@ def verdict(record: Record) -> Verdict:
         split=told["split"],
         has_pairs=told["has_pairs"],
         max_answer_tokens=told["max_answer_tokens"],
-        facts=record.facts,
+        facts=facts,
         limits=told["limits"],
     )
 

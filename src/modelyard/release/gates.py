@@ -43,12 +43,13 @@ def judge(facts: Mapping[str, Fact], gates: Mapping[str, Gate]) -> list[Judgemen
 def clearly_failed(facts: Mapping[str, Fact], gates: Mapping[str, Gate]) -> list[Judgement]:
     """The gates that a screen's few questions suffice to fail: shares by the favourable bound.
 
-    A share that the screen did not measure may still be kept; anything else unmeasured is failed.
+    What is measured in full or in the race only may still be kept; anything else unmeasured is failed.
     """
     failed = []
     for name, gate in gates.items():
         fact = _fact(facts, name, gate)
-        if fact.unit == "share" and fact.value is None:
+        later = fact.unit == "share" or name.startswith(("speed.", "latency."))
+        if later and fact.value is None:
             continue
         found = _judge(name, gate, fact, favourable=True)
         if not found.passed:

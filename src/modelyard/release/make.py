@@ -1,7 +1,7 @@
 """release.choose: one verdict and its index become the folder that is served, or a refusal says why not.
 
-Reads verdicts (screens and fulls), the winner's verdict on `report`, the candidates, the corpus (whose rights
-the card names) and perhaps an index; writes the release.
+Reads verdicts (screens and fulls), their race, the winner's verdict on `report`, the candidates, the corpus
+(whose rights the card names) and perhaps an index; writes the release.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from ..errors import RecordError, Refused
 from ..records.digest import canonical
 from ..records.shapes import Choice, Fact, Inputs, Output, Record, Workspace, fact_json
 from . import card
-from .choose import Outcome, Pick, Verdict, outcomes, pick, verdict
+from .choose import Outcome, Pick, Verdict, outcomes, pick, raced, verdict
+from .cost import Price
 from .files import place, write_sums
 from .gates import Judgement, always, judge
 from .settings import ChooseSettings
@@ -38,7 +39,9 @@ def run(settings: ChooseSettings, inputs: Inputs, workspace: Workspace) -> Outpu
     Raises Refused with a table of gates when none holds, or when the winner fails on `report`: then no second
     candidate is tried, for its pairs have been seen.
     """
-    verdicts = [verdict(record) for record in inputs.all("verdicts")]
+    price = Price(settings.usd_per_hour, settings.price_is_assumed)
+    race = raced(inputs.one("race")) if inputs.all("race") else {}
+    verdicts = [verdict(record, price, race) for record in inputs.all("verdicts")]
     choice = pick(verdicts, settings.gates)
     every = outcomes(verdicts, settings.gates, choice)
     if choice.winner is None:
@@ -47,16 +50,27 @@ def run(settings: ChooseSettings, inputs: Inputs, workspace: Workspace) -> Outpu
             try_=_advice(every),
         )
     winner = choice.winner
-    report = _report(winner, inputs)
+    on_report = [verdict(record, price) for record in inputs.all("report")]
+    report = _report(winner, on_report)
+    candidate = _candidate(winner, inputs)
     facts = reported(winner, report)
     judgements = judge(facts, {**always(winner.limits), **settings.gates})
     if any(not judgement.passed for judgement in judgements):
         lost = Outcome(report or winner, tuple(j for j in judgements if not j.passed), "a gate")
-        raise Refused(
+        refused = Refused(
             f"no release: {winner.label} held on select but fails on report\n{refusal_table([lost])}",
             try_="new pairs before the next attempt: those of report have been seen now",
         )
-    candidate = _candidate(winner, inputs)
+        if report is not None:
+            pairs = inputs.one("corpus").files["pairs.report.jsonl"].sha256
+            refused.audited = {
+                "pairs": pairs,
+                "model": str(winner.recipe["model"]),
+                "file": candidate.digest,
+                "engine": winner.engine,
+                "failed": [judgement.gate for judgement in lost.failed],
+            }
+        raise refused
     index = inputs.one("index") if inputs.all("index") else None
     for name in CANDIDATE_FILES:
         place(candidate.folder / name, workspace.out / name)
@@ -74,7 +88,7 @@ def run(settings: ChooseSettings, inputs: Inputs, workspace: Workspace) -> Outpu
         base=candidate.json("base.json"),
         sources=inputs.one("corpus").json("sources.json"),
         index=index.json("index.json") if index else None,
-        compared=[verdict(record) for record in inputs.all("report")],
+        compared=on_report,
     )
     (workspace.out / "README.md").write_text(text, "utf-8")
     write_sums(workspace.out)
@@ -84,7 +98,7 @@ def run(settings: ChooseSettings, inputs: Inputs, workspace: Workspace) -> Outpu
 def _advice(every: Sequence[Outcome]) -> str:
     advice = "a gate that fits what was measured, more training, or another base"
     if any("engine failed" in failed.why for outcome in every for failed in outcome.failed):
-        return f"`modelyard up --again verify.measure` once the engine's fault is mended; or {advice}"
+        return f"`modelyard up` once more: it asks an engine that failed again; or {advice}"
     return advice
 
 
@@ -114,9 +128,9 @@ def refusal_table(outcomes: Sequence[Outcome]) -> str:
     )
 
 
-def _report(winner: Verdict, inputs: Inputs) -> Verdict | None:
+def _report(winner: Verdict, on_report: Sequence[Verdict]) -> Verdict | None:
     """The winner's verdict on `report`; None for a project without pairs."""
-    found = [v for v in map(verdict, inputs.all("report")) if v.what == winner.what]
+    found = [v for v in on_report if v.what == winner.what]
     if not found and winner.has_pairs:
         raise RecordError(
             f"{winner.label} was not scored on report",

@@ -11,7 +11,7 @@ from ..records.facts import FACTS
 from ..records.settings import Settings
 from ..records.shapes import Step
 
-CHOOSE = Step("release.choose", 1, "modelyard.release.make:run")
+CHOOSE = Step("release.choose", 2, "modelyard.release.make:run")
 
 LOSS = "quality.task"  # the fact whose loss against the reference is measured (loss.task)
 
@@ -102,6 +102,12 @@ class ChooseSettings(Settings):
     """The project's block `task`, for serving and the card."""
     ground: Mapping[str, Any] | None = None
     """The project's block `ground`; None: answers without retrieval."""
+    usd_per_hour: float = Field(ge=0)
+    """Price of an hour of this machine."""
+    price_is_assumed: bool = False
+    """Nobody gave the price; the cost facts say so."""
+    earlier_looks: int = Field(default=0, ge=0)
+    """Other candidates that had been scored on the same pairs of `report` before the winner was."""
 
     @field_validator("gates")
     @classmethod

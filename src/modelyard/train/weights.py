@@ -106,8 +106,8 @@ def safetensors_files(folder: Path, names: Sequence[str]) -> tuple[Path, ...]:
     return (folder / single[0],)
 
 
-def check_gguf(path: Path) -> None:
-    """Raises SourceError when `path` is no GGUF file or is cut short."""
+def check_gguf(path: Path) -> Any:
+    """The reader of the GGUF file at `path`. Raises SourceError when it is none or is cut short."""
     with path.open("rb") as stream:
         magic = stream.read(4)
     if magic != b"GGUF":
@@ -123,6 +123,7 @@ def check_gguf(path: Path) -> None:
         raise SourceError(
             f"{path.name} is cut short: {path.stat().st_size} bytes of {end}", where=str(path), try_=FRESH
         )
+    return reader
 
 
 def check_fits(tensors: Mapping[str, Stored], expected: Mapping[str, Sequence[int]], where: Path) -> None:

@@ -1,4 +1,4 @@
-"""verify.measure: one candidate on one engine of this machine: fault, quality, speed, memory, cost.
+"""verify.measure: one candidate on one engine of this machine: fault, quality, memory, seconds an answer.
 
 Reads the candidate, its reference (identity and torch's log-probabilities), the corpus, perhaps an index and
 two verdicts to be compared with; writes verdict.json and answers.jsonl.
@@ -41,7 +41,7 @@ NOT_THE_MODEL = "the file is not the model, so it was not run (parity.identity)"
 MEASURED = tuple(
     name
     for name in FACTS
-    if name.partition(".")[0] in ("quality", "safety", "gain", "loss", "speed", "latency", "memory", "cost")
+    if name.partition(".")[0] in ("quality", "safety", "gain", "loss", "speed", "latency", "memory")
     or name == "parity.fault"
 )
 LONGEST_TEXT = 20_000  # characters of one document, so that several take part
@@ -81,6 +81,7 @@ def run(settings: MeasureSettings, inputs: Inputs, workspace: Workspace) -> Outp
     facts["task.answer_tokens_p99"] = Fact(p99, "tokens", why="" if p99 else quality.NO_PAIRS)
     answers = quality.Answers((), ())
     unmeasured = "" if facts["parity.identity"].value == 0 else NOT_THE_MODEL
+    failed = ""
     if not unmeasured:
         try:
             facts["parity.fault"] = _fault(settings, inputs, candidate, items_forced, limits, workspace)
@@ -99,7 +100,8 @@ def run(settings: MeasureSettings, inputs: Inputs, workspace: Workspace) -> Outp
             facts |= quality.facts(answers, why_not_grounded=why_not_grounded, seed=settings.seed)
             facts |= _compared(settings, [asdict(answer) for answer in answers.own], compared)
         except EngineError as error:
-            answers, unmeasured = quality.Answers((), ()), f"the engine failed: {error.what}"
+            answers, failed = quality.Answers((), ()), f"the engine failed: {error.what}"
+            unmeasured = failed
     if unmeasured:
         facts |= {name: Fact(None, FACTS[name].unit, why=unmeasured) for name in MEASURED}
 
@@ -114,7 +116,7 @@ def run(settings: MeasureSettings, inputs: Inputs, workspace: Workspace) -> Outp
         "limits": limits,
     }
     (workspace.out / "verdict.json").write_bytes(canonical(verdict))
-    return Output(facts, (Choice("longest answer", f"{cap} tokens", why_cap),))
+    return Output(facts, (Choice("longest answer", f"{cap} tokens", why_cap),), provisional=failed)
 
 
 def _write_rows(workspace: Workspace, name: str, answers: Sequence[quality.Answer]) -> None:
@@ -200,26 +202,23 @@ def _engine(settings: MeasureSettings, candidate: Record, longest: int, *, exact
 def _speed(
     settings: MeasureSettings, engine: Engine, text: Sequence[int], workspace: Workspace
 ) -> dict[str, Fact]:
-    if not settings.speed:
-        return {
-            name: Fact(
-                None,
-                FACTS[name].unit,
-                why="speed was not asked for: it was measured with the same file before",
-            )
-            for name in MEASURED
-            if name.startswith(("speed.", "latency.", "cost."))
-        }
-    workspace.report(f"{settings.engine}: speed")
-    loads = speed.measure(engine, text, settings.mix, silence_s=settings.silence_s, seed=settings.seed)
-    found = speed.cost(
-        loads[settings.mix.callers],
-        settings.mix,
-        usd_per_hour=settings.usd_per_hour,
-        assumed=settings.price_is_assumed,
-    )
-    for callers in speed.CALLERS:
-        found |= speed.facts(loads[callers], settings.mix.input_tokens)
+    """How long answers take at the mix; all else about speed is measured in the race of the finalists."""
+    found = {
+        name: Fact(None, FACTS[name].unit, why="speed is measured in the race of the finalists")
+        for name in MEASURED
+        if name.startswith(("speed.", "latency."))
+    }
+    if settings.speed:
+        workspace.report(f"{settings.engine}: speed")
+        load = speed.measure(
+            engine,
+            text,
+            settings.mix,
+            settings.mix.callers,
+            silence_s=settings.silence_s,
+            seed=settings.seed,
+        )
+        found[speed.SECONDS] = speed.seconds([load], settings.mix)
     return found
 
 

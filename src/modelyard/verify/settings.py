@@ -10,7 +10,8 @@ from ..records.settings import Settings
 from ..records.shapes import Step
 
 REFERENCE = Step("verify.reference", 1, "modelyard.verify.reference:run")
-MEASURE = Step("verify.measure", 1, "modelyard.verify.measure:run", measures=True)
+MEASURE = Step("verify.measure", 2, "modelyard.verify.measure:run", measures=True)
+RACE = Step("verify.race", 1, "modelyard.verify.race:run", measures=True)
 
 Fidelity = Literal["screen", "full", "report"]
 Score = Literal["exact_match", "f1"]
@@ -49,16 +50,25 @@ class MeasureSettings(Settings):
     task_score: Score
     """How an answer is scored."""
     mix: Mix
-    usd_per_hour: float = Field(ge=0)
-    """Price of an hour of this machine."""
-    price_is_assumed: bool = False
-    """Nobody gave the price; the cost facts say so."""
     passages: int = Field(default=1, ge=1, le=8)
     """Passages put before a question, for the grounded score."""
     speed: bool = True
-    """Whether to measure speed and cost."""
+    """Whether to time answers at the mix, which is enough to choose finalists by."""
     is_reference: bool = False
     """This is the file that task loss is counted from: its loss is nought by definition."""
+    silence_s: float = Field(default=120.0, gt=0)
+    """An engine without a sign of life for so long counts as hung."""
+    seed: int = 0
+
+
+class RaceSettings(Settings):
+    """What verify.race is told: the engine of each of its candidates, in their order."""
+
+    engines: tuple[str, ...] = Field(min_length=1)
+    """Names of engines.ENGINES."""
+    threads: int = Field(ge=1)
+    """Threads of each engine."""
+    mix: Mix
     silence_s: float = Field(default=120.0, gt=0)
     """An engine without a sign of life for so long counts as hung."""
     seed: int = 0

@@ -1,17 +1,22 @@
-"""How fast the engine is on this machine, and what an answer costs, at the project's mix."""
+"""How fast engines are on this machine, at the project's mix and with one and eight callers."""
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
-from statistics import mean, median
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from statistics import mean, median, stdev
 
 from ..engines.protocol import Completion, Engine, Request, complete
 from ..errors import EngineError
 from ..records.shapes import Fact
+from .intervals import LEVEL, STUDENT
 from .settings import Mix
+
+SECONDS = "speed.s_per_1k_answers"
+ROUNDS = 3  # of a race; each adds a turn of every contender
 
 CALLERS = (1, 8)  # the two loads of the facts speed.*.c1 and speed.*.c8
 ENOUGH_S = 2.5  # seconds of measuring at each load; longer moves the figures by less than a run does
@@ -49,23 +54,74 @@ def prompts(corpus: Sequence[int], tokens: int, count: int, seed: int) -> list[t
     return [tuple(longer[(at := starts[i % len(starts)]) : at + tokens]) for i in range(count)]
 
 
+@dataclass(slots=True)
+class Runner:
+    """A contender of a race: its loads by callers, a list of turns each, or why it is out."""
+
+    engine: Engine | None = None
+    loads: dict[int, list[Load]] = field(default_factory=lambda: defaultdict(list))
+    failed: str = ""
+
+
 def measure(
-    engine: Engine, corpus: Sequence[int], mix: Mix, *, silence_s: float, seed: int
-) -> dict[int, Load]:
-    """Loads of one, of eight and of the mix's callers, after one answer that is not counted.
+    engine: Engine, corpus: Sequence[int], mix: Mix, callers: int, *, silence_s: float, seed: int
+) -> Load:
+    """The load of `callers` at once, after one answer that is not counted.
 
     Raises EngineError when an answer is shorter than the mix's: the figures would flatter the engine.
     """
-    loads = sorted({*CALLERS, mix.callers})
-    sizes = {callers: max(MOST, _fewest(callers)) for callers in loads}
-    pool = prompts(corpus, mix.input_tokens, 1 + sum(sizes.values()), seed)
+    pool = prompts(corpus, mix.input_tokens, 1 + max(MOST, _fewest(callers)), seed)
     _ask(engine, pool[:1], "warm", 1, mix.output_tokens, silence_s)
-    found: dict[int, Load] = {}
-    at = 1
-    for callers in loads:
-        found[callers] = _load(engine, pool[at : at + sizes[callers]], callers, mix, silence_s)
-        at += sizes[callers]
-    return found
+    return _load(engine, pool[1:], callers, mix, silence_s)
+
+
+def race(
+    runners: Sequence[Runner],
+    corpus: Sequence[int],
+    mix: Mix,
+    *,
+    silence_s: float,
+    seed: int,
+    report: Callable[..., None],
+) -> None:
+    """Every runner at the mix's callers in turn, ROUNDS times over, and once at each of CALLERS.
+
+    The turns go there and back, so that nobody is always first. Who fails is out, and says why.
+    """
+    once = [callers for callers in CALLERS if callers != mix.callers]
+    for round in range(ROUNDS):
+        for runner in runners if round % 2 == 0 else reversed(runners):
+            if runner.engine is None or runner.failed:
+                continue
+            report(f"race, round {round + 1} of {ROUNDS}")
+            try:
+                for callers in [mix.callers, *(once if round == 0 else ())]:
+                    load = measure(
+                        runner.engine, corpus, mix, callers, silence_s=silence_s, seed=seed + round
+                    )
+                    runner.loads[callers].append(load)
+            except EngineError as error:
+                runner.failed = f"the engine failed: {error.what}"
+
+
+def together(loads: Sequence[Load]) -> Load:
+    """Several turns of one runner at one load as one."""
+    completions = tuple(one for load in loads for one in load.completions)
+    return Load(loads[0].callers, sum(load.seconds for load in loads), completions)
+
+
+def seconds(turns: Sequence[Load], mix: Mix) -> Fact:
+    """Seconds for a thousand answers; with several turns, the interval is Student's over the turns."""
+    each = [1e3 / load.answers_per_s for load in turns]
+    value = 1e3 / together(turns).answers_per_s
+    n = sum(len(load.completions) for load in turns)
+    why = f"{turns[0].callers} callers, {mix.input_tokens} tokens in, {mix.output_tokens} out"
+    if len(turns) < 2:
+        return Fact(value, "s/1k answers", n=n, why=why)
+    spread = STUDENT[len(turns) - 1] * stdev(each) / math.sqrt(len(turns))
+    low, high = max(0.0, value - spread), value + spread
+    why += f", {len(turns)} alternating turns"
+    return Fact(value, "s/1k answers", n=len(turns), low=low, high=high, level=LEVEL, why=why)
 
 
 def _fewest(callers: int) -> int:
@@ -129,20 +185,6 @@ def facts(load: Load, input_tokens: int) -> dict[str, Fact]:
         f"speed.prefill_tps.{name}": prefill,
         f"latency.ttft_p50_s.{name}": Fact(median(waits), "s", n=n),
         f"latency.ttft_p95_s.{name}": Fact(waits[math.ceil(0.95 * n) - 1], "s", n=n),
-    }
-
-
-def cost(load: Load, mix: Mix, *, usd_per_hour: float, assumed: bool) -> dict[str, Fact]:
-    """What a thousand answers and a million tokens (read and written) cost at this load."""
-    usd_per_answer = usd_per_hour / 3600 / load.answers_per_s
-    n = len(load.completions)
-    price = f"{usd_per_hour:g} USD/hour{' (assumed: nobody gave the price)' if assumed else ''}"
-    why = f"{load.callers} callers, {mix.input_tokens} tokens in, {mix.output_tokens} out, {price}"
-    per_mtok = usd_per_answer / (mix.input_tokens + mix.output_tokens) * 1e6
-    return {
-        "speed.s_per_1k_answers": Fact(1e3 / load.answers_per_s, "s/1k answers", n=n, why=why),
-        "cost.usd_per_1k_answers": Fact(usd_per_answer * 1e3, "USD/1k answers", n=n, why=why),
-        "cost.usd_per_mtok": Fact(per_mtok, "USD/1M tokens", n=n, why=why),
     }
 
 

@@ -1,4 +1,4 @@
-"""Every table of the ledger, in one place, and the version of their shape."""
+"""The tables of the line: records, runs, the audit chain, fingerprints of sources."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
 )
-
-SCHEMA_VERSION = 1
 
 metadata = MetaData()
 
