@@ -11,16 +11,17 @@ import results
 import rules
 from results import Figure
 
-from modelyard import engines
+from modelyard import engines, intervals
 from modelyard.cli.table import table
 from modelyard.errors import RecordError
+from modelyard.grounding import is_not_stated
 from modelyard.prompt import NOT_STATED, Prompter, conversation
 from modelyard.records.digest import digest
 from modelyard.records.shapes import Record
 from modelyard.records.yard import Yard
-from modelyard.verify import intervals, quality
+from modelyard.verify import quality
 from modelyard.verify.items import Item, Stratum, items, read_jsonl
-from modelyard.verify.score import SCORES, is_not_stated
+from modelyard.verify.score import SCORES
 
 SILENCE_S = 120.0  # an engine without a sign of life for so long counts as hung
 SPARE_TOKENS = 8  # engines count a begin token or a last one differently

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import headline
-import line
 import pytest
 from tests.tiny import tiny_model
 
+import line
 from modelyard import machine
 from modelyard.errors import RecordError
 from modelyard.prompt import NOT_STATED

@@ -49,7 +49,11 @@ def test_a_limit_is_calibrated_that_at_most_five_percent_of_the_absent_reach(
     assert about["calibration"]["queries"] >= 20
     false_accept = made.output.facts["index.false_accept"]
     assert false_accept.value is not None
-    assert false_accept.value <= 0.05
+    # Measured on questions that a limit was not chosen on, so it may lie a little above what was asked for.
+    assert false_accept.value <= 0.1
+    assert false_accept.high > false_accept.value
+    assert "made from headings" in false_accept.why
+    assert "made from headings" in made.output.choices[0].why
     assert about["limit"] == made.output.facts["index.score_limit"].value > 0
     found = Bm25.load(made.folder)
     present = found.search("How often should I clean the pump spring?", 1)
@@ -91,7 +95,7 @@ def test_retrieval_is_measured_where_pairs_name_their_document(prepare: Prepare,
     ]
     corpus = prepare({**manual(), "p.jsonl": rows})
     hit = index(corpus, ground=Ground(passage_tokens=32)).output.facts["retrieval.hit"]
-    assert hit.value == hit.low == hit.high == 1.0
+    assert hit.value == hit.high == 1.0 > hit.low > 0
     assert hit.n == len({row["document"] for row in corpus.rows("pairs.select.jsonl")})
     for row in rows:
         row["document"] = f"{THINGS[(THINGS.index(str(row['document'])[:-3]) + 1) % 12]}.md"

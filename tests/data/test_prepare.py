@@ -266,3 +266,53 @@ def test_a_pair_in_train_that_says_what_a_held_out_one_says_is_dropped(prepare: 
     rows[1]["question"], rows[2]["question"] = "What of 0?", "And 0?"
     with pytest.raises(SourceError, match="no pair is left to"):
         prepare({"p.jsonl": rows}, hold_out=BY_MODULE)
+
+
+def test_an_address_in_the_name_of_a_file_stands_nowhere_and_pairs_still_find_their_document(
+    prepare: Prepare,
+) -> None:
+    planted = "eve.planted@example.com"
+    rows = [pair(at, document=f"mail/{planted}", kind=f"from {planted}") for at in range(3)]
+    rows += [pair(at, document=f"docs/mail/{planted}.txt", id=f"{planted}-{at}") for at in range(3, 6)]
+    rows += [pair(at, document="b.md") for at in range(6, 9)]
+    rows += [pair(at, document=f"unknown {planted}") for at in range(9, 12)]
+    made = prepare(
+        {
+            f"mail/{planted}.txt": passage(90),
+            f"mail/{planted} copy.txt": passage(90),
+            f"{planted}.txt": " ",
+            "b.md": passage(91),
+            f"{planted}.jsonl": [*rows, rows[0], {"question": "q", "answer": ""}],
+        },
+        hold_out=HoldOut(by="document"),
+    )
+    for file in sorted(made.folder.rglob("*")):
+        assert planted not in file.name
+        assert b"eve.planted" not in file.read_bytes(), file
+    assert "eve.planted" not in repr(made.output)
+    first, other = (row["id"] for row in made.rows("documents.jsonl"))
+    documents = {row["document"] for row in made.pairs()}
+    assert {first, other} < documents
+    assert len(documents) == 3
+    assert {row["document"] for row in made.pairs() if row["group"] == first} == {first}
+    assert [row["rule"] for row in made.rows("dropped.jsonl")] == [
+        "empty_answer", "empty_document", "duplicate_document", "duplicate_pair",
+    ]  # fmt: skip
+    assert made.rows("dropped.jsonl")[1]["item"].startswith("[e-mail]")
+
+
+def test_every_name_of_a_duplicate_leads_to_the_document_that_stayed_though_another_is_much_like_it(
+    prepare: Prepare,
+) -> None:
+    text = passage(1, 60)
+    made = prepare(
+        {
+            "a.txt": text + " end",
+            "b.txt": text + " other",
+            "c.txt": text + " other",
+            "p.jsonl": [pair(at, document=("c", "docs/c.txt", "c.txt", "b")[at % 4]) for at in range(12)],
+        },
+        hold_out=HoldOut(by="id"),
+    )
+    assert [row["id"] for row in made.rows("documents.jsonl")] == ["a.txt", "b.txt"]
+    assert {row["document"] for row in made.pairs()} == {"b.txt"}

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelyard.verify.score import exact_match, f1, is_not_stated, normal, words
+from modelyard.grounding import is_not_stated, normal
+from modelyard.verify.score import exact_match, f1, words
 
 TEXTS = st.text(alphabet=st.sampled_from(list("ab.'\"` 答案。「」e\u0301…\n")), max_size=12)
 

@@ -9,15 +9,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from .. import intervals
 from ..errors import SourceError
-from ..index import Bm25, Calibration, Passage, answerable_limit, build, cut, interval
+from ..index import Bm25, Calibration, Passage, answerable_limit, build, cut
 from ..prompt import NOT_STATED
 from ..records.shapes import Choice, Fact, Inputs, Output, Workspace
 from .clean import stands_in
 from .language import language
 from .settings import IndexSettings
 
-LEVEL = 0.95
 _REPORT_EVERY = 50  # documents
 
 
@@ -83,8 +83,8 @@ def _hit(index: Bm25, path: Path, settings: IndexSettings) -> Fact:
         found.append(any(h.document == pair["document"] and stands_in(pair["answer"], h.text) for h in hits))
     if not found:
         return Fact(None, "share", why="no answerable pair of select names its document")
-    low, high = interval(groups, found, settings.seed)
-    return Fact(sum(found) / len(found), "share", n=len(set(groups)), low=low, high=high, level=LEVEL)
+    hit = intervals.share([float(one) for one in found], groups, seed=settings.seed)
+    return Fact(hit.value, "share", n=hit.groups, low=hit.low, high=hit.high, level=intervals.LEVEL)
 
 
 def _limit_facts(calibration: Calibration | None) -> dict[str, Fact]:
@@ -98,7 +98,13 @@ def _limit_facts(calibration: Calibration | None) -> dict[str, Fact]:
     return {
         "index.score_limit": Fact(c.limit, "score", n=c.queries),
         "index.false_accept": Fact(
-            c.false_accept, "share", n=c.documents, low=c.low, high=c.high, level=LEVEL
+            c.false_accept,
+            "share",
+            n=c.groups,
+            low=c.low,
+            high=c.high,
+            level=intervals.LEVEL,
+            why=f"{c.queries} questions made from headings; each met a limit chosen without it",
         ),
     }
 
@@ -110,8 +116,9 @@ def _limit_choice(calibration: Calibration | None, settings: IndexSettings) -> C
     return Choice(
         "score_limit",
         f"{c.limit:.3f}",
-        f"of {c.queries} questions made of headings {c.false_accept:.1%} reach it with their {c.left_out} "
-        f"left out (at most {most:.0%} may), {c.accepted:.1%} with all in place and only the text looked at",
+        f"at most {most:.0%} of {c.queries} questions made from headings reach it with their {c.left_out} "
+        f"left out; of those that a limit was not chosen on {c.false_accept:.1%} do ({c.low:.1%} to "
+        f"{c.high:.1%}), and {c.accepted:.1%} with all in place and only the text looked at",
     )
 
 

@@ -30,8 +30,8 @@ def run(settings: PrepareSettings, inputs: Inputs, workspace: Workspace) -> Outp
     """Make the Corpus. Raises SourceError for a source that cannot be used and for an empty corpus."""
     for source in settings.sources:
         licences.check(source)
-    sheet = Sheet()
     redactor = Redactor(settings.redact, settings.phone_region)
+    sheet = Sheet(lambda text: redactor.redact(text)[0])
     read = read_sources(settings, inputs.sources, sheet, workspace.report)
 
     workspace.report("redact and deduplicate", done=0, total=len(read.documents) + len(read.pairs))
@@ -60,10 +60,10 @@ def run(settings: PrepareSettings, inputs: Inputs, workspace: Workspace) -> Outp
 def _documents(
     read: Read, settings: PrepareSettings, redactor: Redactor, sheet: Sheet
 ) -> tuple[list[Document], dict[str, str]]:
-    """The documents to keep, and the kept document for every name that a pair may use."""
+    """The documents to keep, and the id of the kept document for every name that a pair may use."""
     made: list[Document] = []
     first: dict[str, Document] = {}
-    names = read.names()
+    names = {name: redactor.name(id) for name, id in read.names().items()}
     for document in read.documents:
         text, places = redactor.redact(document.text)
         title, more = redactor.redact(document.title)
@@ -76,7 +76,7 @@ def _documents(
         sheet.redacted[document.source] += places + more
         made.append(document)
     # What a pair cites stays: two things may be told in nearly the same words.
-    cited = {names.get(pair.document, pair.document) for pair in read.pairs if pair.document}
+    cited = {_kept(names, pair.document) for pair in read.pairs if pair.document}
     gone = set()
     for near in near_duplicates([document.text for document in made], settings.near_duplicate):
         document, twin = made[near.at], made[near.other]
@@ -84,11 +84,17 @@ def _documents(
             continue
         detail = f"{near.similarity:.2f} like {twin.id}"
         sheet.drop(document.source, "documents", document.item, "near_duplicate_document", detail)
-        names[document.id] = twin.id
         gone.add(near.at)
-    kept = [document for at, document in enumerate(made) if at not in gone]
-    # A duplicate of a near-duplicate leads on to the document that stayed.
-    return kept, {name: names.get(target, target) for name, target in names.items()}
+    return [document for at, document in enumerate(made) if at not in gone], names
+
+
+def _kept(names: Mapping[str, str], name: str) -> str | None:
+    """The id of the document that stands for `name`, which may be an alias of a duplicate."""
+    if name not in names:
+        return None
+    while names.get(name, name) != name:
+        name = names[name]
+    return name
 
 
 def _pairs(
@@ -104,9 +110,15 @@ def _pairs(
             sheet.drop(pair.source, "pairs", pair.item, drop.rule, drop.detail)
             continue
         pair, places = redactor.pair(pair)
-        document = names.get(pair.document, pair.document) if pair.document else None
-        group = document if settings.hold_out.by == "document" and document else pair.group
-        pair = replace(pair, id=redactor.name(pair.id), document=document, group=redactor.name(group))
+        document = pair.document and (_kept(names, pair.document) or redactor.name(pair.document))
+        group = document if settings.hold_out.by == "document" and document else redactor.name(pair.group)
+        pair = replace(
+            pair,
+            id=redactor.name(pair.id),
+            kind=pair.kind and redactor.name(pair.kind),
+            document=document,
+            group=group,
+        )
         if pair.messages:
             key = tuple(same(f"{m['role']} {m['content']}") for m in pair.messages)
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from .settings import Source
@@ -14,9 +14,13 @@ KINDS: tuple[Kind, ...] = ("documents", "pairs", "rows")
 
 
 class Sheet:
-    """Counts items in and out, and holds the rows of dropped.jsonl."""
+    """Counts items in and out, and holds the rows of dropped.jsonl.
 
-    def __init__(self) -> None:
+    `redact` is what the names of items go through: a file may be called after someone's address.
+    """
+
+    def __init__(self, redact: Callable[[str], str] = str) -> None:
+        self._redact = redact
         self.dropped: list[dict[str, str]] = []
         self.redacted: Counter[str] = Counter()
         self._ingested: Counter[tuple[str, Kind]] = Counter()
@@ -34,7 +38,9 @@ class Sheet:
     def drop(self, source: str, kind: Kind, item: str, rule: str, detail: str = "") -> None:
         """An item was left out; `detail` holds no text of it."""
         self._rules[source, kind][rule] += 1
-        self.dropped.append({"source": source, "item": item, "rule": rule, "detail": detail})
+        self.dropped.append(
+            {"source": source, "item": self._redact(item), "rule": rule, "detail": self._redact(detail)}
+        )
 
     def ingested(self, kind: Kind) -> int:
         """How many came in, over all sources."""

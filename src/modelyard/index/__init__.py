@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .bm25 import Bm25, Hit, Passage, build
-    from .limit import Calibration, Query, answerable_limit, interval, queries
+    from .limit import Calibration, Query, answerable_limit, queries
     from .passages import Piece, cut, length
     from .tokens import UNSPACED, query_terms, terms
 
@@ -26,7 +26,6 @@ _HOME = {
     "query_terms": "tokens",
     "terms": "tokens",
     "UNSPACED": "tokens",
-    "interval": "limit",
 }
 
 __all__ = [
@@ -40,7 +39,6 @@ __all__ = [
     "answerable_limit",
     "build",
     "cut",
-    "interval",
     "length",
     "queries",
     "query_terms",

@@ -41,7 +41,7 @@ def write(
     )
     parts = [
         f"# {settings.project}",
-        _first_line(winner, facts, on_report),
+        _first_line(facts, on_report, settings.earlier_looks),
         _about(settings, winner, base, index),
         "## Measured",
         _facts(facts),
@@ -94,12 +94,14 @@ def _front(
     return front
 
 
-def _first_line(winner: Verdict, facts: Mapping[str, Fact], on_report: bool) -> str:
+def _first_line(facts: Mapping[str, Fact], on_report: bool, earlier_looks: int) -> str:
     headline = facts.get("quality.task")
     if headline is None or headline.value is None:
         why = headline.why if headline else "no step measured it"
         return f"**The quality of its answers is unmeasured: {why}.**"
     where = "pairs of `report`, looked at once" if on_report else "pairs of `select`"
+    if on_report and earlier_looks:
+        where = f"pairs of `report`, which {earlier_looks} other candidates had been scored on before"
     return f"**{FACTS['quality.task'].text.capitalize()}: {_value(headline)}** on {where} ({headline.why})."
 
 
@@ -190,8 +192,9 @@ def _limits(
     ]
     if index is not None and index.get("calibration"):
         limits.append(
-            "The score limit was calibrated without pairs, by questions made of the documents' own headings:"
-            " real questions are worded otherwise."
+            "The score limit was calibrated without pairs, on questions made from headings, and"
+            " `index.false_accept` is of such questions that a limit was not chosen on: real questions"
+            " are worded otherwise."
         )
     limits.append(f"Answers are cut at {winner.max_answer_tokens} tokens, as they were when measured.")
     limits.append("Speed, memory and cost hold for the machine that measured them.")

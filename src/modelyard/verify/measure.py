@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..engines.protocol import Engine
 from ..errors import EngineError, RecordError, SourceError
+from ..intervals import LEVEL
 from ..prompt import Prompter, conversation
 from ..records.digest import canonical, digest
 from ..records.facts import FACTS
 from ..records.shapes import Choice, Fact, Inputs, Output, Record, Workspace
 from . import forced, parity, quality, speed
-from .intervals import LEVEL
 from .items import Item, choose, items, read_jsonl
 from .settings import Fidelity, MeasureSettings
 

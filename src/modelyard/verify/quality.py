@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from .. import intervals
 from ..engines.protocol import Completion, Engine, Request, complete
 from ..errors import EngineError, RecordError
+from ..grounding import NotStated, is_not_stated, put
 from ..prompt import NOT_STATED, Prompter, conversation
 from ..records.shapes import Fact
-from . import intervals
-from .answer import NotStated, put
 from .items import Item
-from .score import SCORES, is_not_stated
+from .score import SCORES
 
 if TYPE_CHECKING:
     from ..index.bm25 import Bm25

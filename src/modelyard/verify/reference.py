@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+from .. import intervals
 from ..prompt import Prompter
 from ..records.digest import canonical, file_sha256
 from ..records.shapes import Choice, Fact, Inputs, Output, Workspace
-from . import forced, identity, intervals, weights
+from . import forced, identity, weights
 from .settings import ReferenceSettings
 
 COPIED = (

@@ -6,41 +6,11 @@ import re
 import unicodedata
 from collections import Counter
 
-from ..prompt import NOT_STATED
-
-QUOTES = {'"': '"', "'": "'", "`": "`", "“": "”", "‘": "’", "«": "»", "「": "」", "『": "』"}
-FULL_STOPS = ".。．"
+from ..grounding import is_not_stated, normal
 
 # Chinese and Japanese are written without spaces: each character counts as a word.
 IDEOGRAPH = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 WORD = re.compile(rf"[{IDEOGRAPH}]|[^\W{IDEOGRAPH}]+")
-
-
-def normal(text: str) -> str:
-    """NFC, white space collapsed, surrounding quotes, backticks and a final full stop removed, case kept.
-
-    What would leave nothing stays: an answer that is itself `''` or `.` is not the empty answer. An ellipsis
-    is not a full stop.
-    """
-    text = " ".join(unicodedata.normalize("NFC", text).split())
-    while True:
-        shorter = _bare(text)
-        if not shorter or shorter == text:
-            return text
-        text = shorter
-
-
-def _bare(text: str) -> str:
-    if len(text) > 1 and text[-1] in FULL_STOPS and text[-2] not in FULL_STOPS:
-        return text[:-1].rstrip()
-    if len(text) > 1 and QUOTES.get(text[0]) == text[-1]:
-        return text[1:-1].strip()
-    return text
-
-
-def is_not_stated(answer: str) -> bool:
-    """Whether the whole answer is NOT STATED; the words inside a longer answer do not count."""
-    return normal(answer) == NOT_STATED
 
 
 def exact_match(answer: str, right: str) -> float:

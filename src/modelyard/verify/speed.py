@@ -11,8 +11,8 @@ from statistics import mean, median, stdev
 
 from ..engines.protocol import Completion, Engine, Request, complete
 from ..errors import EngineError
+from ..intervals import LEVEL, STUDENT
 from ..records.shapes import Fact
-from .intervals import LEVEL, STUDENT
 from .settings import Mix
 
 SECONDS = "speed.s_per_1k_answers"

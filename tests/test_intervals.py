@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modelyard.verify import intervals
+from modelyard import intervals
 
 ITEMS = st.lists(
     st.tuples(st.sampled_from([0.0, 0.5, 1.0]), st.booleans(), st.sampled_from("abcde")),
@@ -112,5 +112,94 @@ def test_the_interval_covers_the_truth_in_about_95_of_100(kind: str, monkeypatch
     found = [_simulated(kind, chance) for _ in range(400)]
     covered = sum(interval.low <= truth <= interval.high for interval, truth in found) / len(found)
     below = sum(interval.high < truth for interval, truth in found) / len(found)
-    assert 0.92 <= covered <= 0.985
+    assert covered >= 0.92
+    if kind != "paired":  # its few differences in groups of few items leave the correlation open
+        assert covered <= 0.985
     assert below <= 0.06  # of a paired difference: a loss at the limit that a gate would let through
+
+
+SIZES = {
+    "even": [20] * 40,
+    "few": [20] * 10,
+    "uneven": list(range(1, 21)) * 2,
+    "two sizes": [2, 15] * 20,
+    "mostly single": [20, 1, 1, 1, 1] * 8,
+    "alone": [1] * 60,
+}
+
+
+def _alike(mean: float, correlation: float, size: int, chance: np.random.Generator) -> list[float]:
+    """Answers of one group, right in `mean` of all groups."""
+    spread = 1 / correlation - 1 if correlation else 0.0
+    level = chance.beta(mean * spread, (1 - mean) * spread) if spread else mean
+    return [float(right) for right in chance.random(size) < level]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "mean", "correlation"),
+    [
+        ("even", 0.99, 0.5),
+        ("even", 0.95, 0.3),
+        ("few", 0.97, 0.5),
+        ("few", 0.9, 0.1),
+        ("uneven", 0.99, 0.5),
+        ("two sizes", 0.9, 0.5),
+        ("mostly single", 0.95, 0.5),
+        ("alone", 0.99, 0.0),
+    ],
+)
+def test_a_share_near_all_right_keeps_its_promise_however_alike_the_items_of_a_group_are(
+    sizes: str, mean: float, correlation: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # By the resampled variance alone, the first covers 60% and passes 37% falsely, the third 64% and 33%.
+    monkeypatch.setattr(intervals, "RESAMPLES", 200)
+    chance = np.random.default_rng(5)
+    found = []
+    for _ in range(500):
+        answers = [_alike(mean, correlation, size, chance) for size in SIZES[sizes]]
+        groups = [str(at) for at, some in enumerate(answers) for _ in some]
+        found.append(intervals.share([right for some in answers for right in some], groups))
+    assert sum(i.low <= mean <= i.high for i in found) / len(found) >= 0.93
+    assert sum(i.low > mean for i in found) / len(found) <= 0.06
+
+
+@pytest.mark.parametrize(
+    ("sizes", "loss", "correlation"),
+    [
+        ("even", 0.05, 0.5),
+        ("few", 0.05, 0.3),
+        ("uneven", 0.02, 0.5),
+        ("two sizes", 0.1, 0.3),
+        ("alone", 0.05, 0),
+    ],
+)
+def test_a_loss_at_the_limit_passes_in_at_most_6_of_100(
+    sizes: str, loss: float, correlation: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # By a normal interval with the resampled variance it is 9% to 24%, but for the last.
+    monkeypatch.setattr(intervals, "RESAMPLES", 200)
+    chance = np.random.default_rng(6)
+    passed = 0
+    for _ in range(300):
+        lost = [_alike(loss, correlation, size, chance) for size in SIZES[sizes]]
+        groups = [str(at) for at, some in enumerate(lost) for _ in some]
+        second = [1 - one for some in lost for one in some]
+        kinds = [at % 4 > 0 for at in range(len(second))]
+        passed += intervals.paired_difference([1.0] * len(second), second, kinds, groups).high < loss
+    assert passed / 300 <= 0.06
+
+
+def test_all_right_counts_for_less_in_groups_and_for_as_much_in_groups_of_one() -> None:
+    alone = intervals.share([1.0] * 200, [str(at) for at in range(200)])
+    grouped = intervals.share([1.0] * 200, [str(at // 20) for at in range(200)])
+    assert alone.low > 0.975
+    assert 0.8 < grouped.low < 0.9  # ten items of their own would give 0.66
+    assert alone.high == grouped.high == 1.0
+
+
+def test_groups_that_show_no_likeness_cost_little() -> None:
+    chance = np.random.default_rng(1)
+    right = [float(one) for one in chance.random(400) < 0.85]
+    grouped = intervals.share(right, [str(at // 10) for at in range(400)])
+    alone = intervals.share(right, [str(at) for at in range(400)])
+    assert grouped.high - grouped.low < 1.2 * (alone.high - alone.low)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from modelyard.grounding import Grounded, NotStated, put
 from modelyard.index.bm25 import Bm25, Passage, build
 from modelyard.prompt import Prompter, ask
-from modelyard.verify.answer import Grounded, NotStated, put
 
 
 @pytest.fixture
