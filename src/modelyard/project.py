@@ -4,29 +4,21 @@ from __future__ import annotations
 
 import difflib
 import json
-from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
+from .bill.settings import Money, Prices
 from .data.settings import Ground, Source, Task
 from .errors import ProjectError
 from .records.settings import Settings
 from .release.settings import Release
+from .serve.settings import Serve
 from .train.settings import Train
 
 FILE = "modelyard.yaml"
-
-
-def _exact(value: Any) -> Any:
-    if isinstance(value, float):
-        raise ValueError("money must be read from text, not from a float")
-    return value
-
-
-Money = Annotated[Decimal, BeforeValidator(_exact), Field(ge=0)]
 
 
 class Data(Settings):
@@ -70,6 +62,10 @@ class Project(Settings):
     """Which gates a release must pass."""
     machine: MachineBlock = MachineBlock()
     """What this machine costs."""
+    prices: Prices | None = None
+    """What the plans cost; null while nothing is sold."""
+    serve: Serve = Serve()
+    """How much the service takes on at once."""
     seed: int = 0
     """Where everything random starts from."""
 
@@ -192,12 +188,15 @@ def _meaning(at: tuple[Any, ...]) -> str:
 def _block(at: tuple[Any, ...]) -> type[BaseModel] | None:
     """The settings model at a place of the project file."""
     block: type[BaseModel] | None = Project
+    named = False  # the next part is a name that the user chose, as that of a plan
     for part in at:
-        if isinstance(part, int):
+        if isinstance(part, int) or named:
+            named = False
             continue
         if block is None or part not in block.model_fields:
             return None
-        block = _model_in(block.model_fields[part].annotation)
+        annotation = block.model_fields[part].annotation
+        block, named = _model_in(annotation), getattr(annotation, "__origin__", None) is dict
     return block
 
 

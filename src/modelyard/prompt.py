@@ -18,6 +18,9 @@ GROUNDED = (
     f"If the passage does not state the answer, write {NOT_STATED}."
 )
 
+UNFINISHED = "\ufffd"  # what bytes that are no whole character decode to
+LONGEST_CHARACTER = 4  # bytes in UTF-8, and so tokens
+
 Message = Mapping[str, str]
 
 
@@ -93,6 +96,15 @@ class Prompter:
             raise SourceError("the tokenizer has no end-of-answer token", where=str(self._folder))
         return int(token)
 
+    @cached_property
+    def vocabulary(self) -> int:
+        """How many tokens there are; their ids lie below."""
+        return int(self._tokenizer.get_vocab_size(with_added_tokens=True))
+
+    def word(self, id: int) -> str:
+        """A token as the tokenizer spells it; "" for an id that is none."""
+        return self._tokenizer.id_to_token(id) or ""
+
     def text(self, messages: Sequence[Message], *, answering: bool) -> str:
         """The conversation as one text; `answering` opens the assistant's turn at its end."""
         return str(
@@ -132,6 +144,38 @@ class Prompter:
             turns.append(Turn((*self.encode(message["content"]), self.end), learn=True))
             done = before + message["content"] + self.special["eos_token"]
         return turns
+
+
+class Words:
+    """Text out of tokens as they come; half a character waits for its other half."""
+
+    def __init__(self, prompter: Prompter) -> None:
+        self._prompter = prompter
+        self._ids: list[int] = []
+        self._from = 0  # decoding starts here, at whole characters, for what a decoder does at a text's start
+        self._told = 0  # the text of the tokens before this was handed out
+
+    def feed(self, ids: Sequence[int]) -> str:
+        """The text that is certain by now."""
+        text = ""
+        for id in ids:
+            self._ids.append(id)
+            text += self._new(rest=False)
+        return text
+
+    def rest(self) -> str:
+        """What was held back, when no more tokens come."""
+        return self._new(rest=True)
+
+    def _new(self, *, rest: bool) -> str:
+        before = self._prompter.decode(self._ids[self._from : self._told])
+        text = self._prompter.decode(self._ids[self._from :])
+        waiting = len(self._ids) - self._told
+        # A character has at most four bytes, so bytes that spell none after four tokens never will.
+        if not rest and waiting < LONGEST_CHARACTER and text.endswith(UNFINISHED):
+            return ""
+        self._from, self._told = self._told, len(self._ids)
+        return text[len(before) :]
 
 
 def _raise(message: str) -> None:

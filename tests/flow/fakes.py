@@ -21,6 +21,7 @@ JOIN = Step("fake.join", 1, "tests.flow.fakes:join")
 FAIL = Step("fake.fail", 1, "tests.flow.fakes:fail")
 REFUSE = Step("fake.refuse", 1, "tests.flow.fakes:refuse")
 COUNT = Step("fake.count", 1, "tests.flow.fakes:count")
+OVERWRITE = Step("fake.overwrite", 1, "tests.flow.fakes:overwrite")
 SHAKY = Step("fake.shaky", 1, "tests.flow.fakes:shaky")
 REPORT = Step("release.choose", 1, "tests.flow.fakes:refuse_on_report")
 
@@ -76,3 +77,10 @@ def refuse_on_report(settings: Told, inputs: Inputs, workspace: Workspace) -> Ou
     error = Refused("a gate says no")
     error.audited = {"pairs": "p", "model": "m", "file": settings.text, "engine": "e", "failed": ["g"]}
     raise error
+
+
+def overwrite(settings: Told, inputs: Inputs, workspace: Workspace) -> Output:
+    """Somebody else writes what this reads."""
+    with open(settings.text, "a") as stream:
+        stream.write("more")
+    return Output()

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 from tests.flow import fakes
-from tests.flow.fakes import COUNT, FAIL, JOIN, REFUSE, WRITE, Told, calls
+from tests.flow.fakes import COUNT, FAIL, JOIN, OVERWRITE, REFUSE, WRITE, Told, calls
 
 from modelyard.errors import NoRoom, Refused, SourceError
 from modelyard.flow.node import Line, Node
+from modelyard.flow.sources import fingerprint
 from modelyard.flow.walk import Stale, Walk
 from modelyard.records.shapes import FileEntry, Record, SourceFiles, Step
 from modelyard.records.yard import Yard
@@ -158,3 +159,18 @@ def test_a_record_is_in_the_ledger_only_when_its_files_are_in_the_store(tmp_path
             assert yard.store.path(entry.sha256).stat().st_size == entry.size
     with sqlite3.connect(tmp_path / "yard.db") as connection:
         assert connection.execute("SELECT count(*) FROM audit").fetchone() == (3,)
+
+
+def test_a_source_that_changes_while_it_is_read_makes_no_record(tmp_path: Path) -> None:
+    source = tmp_path / "source.txt"
+    source.write_text("before")
+    yard = Yard(tmp_path / "yard")
+    files = fingerprint(yard, "source.txt", source)
+
+    def line() -> Line[Record]:
+        (record,) = yield (Node(OVERWRITE, Told(text=str(source)), sources=(files,)),)
+        return record
+
+    with pytest.raises(SourceError, match=r"source\.txt was written while fake\.overwrite read it"):
+        Walk(yard, threads=1).follow(line())
+    assert yard.find() == []

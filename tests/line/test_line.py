@@ -69,9 +69,9 @@ def test_tuning_measuring_and_asking_render_the_same_tokens(desk: Made) -> None:
     """One question and its passage, as tuned on, as measured with, as `try` asks, as transformers renders."""
     from transformers import AutoTokenizer
 
+    from modelyard.grounding import Grounded, put
     from modelyard.index.bm25 import Bm25
     from modelyard.train import samples
-    from modelyard.verify.answer import Grounded, put
     from modelyard.verify.items import items, read_jsonl
     from modelyard.verify.quality import plan
 

@@ -79,3 +79,17 @@ def test_a_taken_file_leaves_no_half_of_itself(tmp_path: Path) -> None:
     taken = store.take(fill(tmp_path / "out", {"a": b"x" * 100_000}))
     assert file_sha256(store.path(taken["a"].sha256)) == taken["a"].sha256
     assert not list((tmp_path / "store").rglob("*.part"))
+
+
+def test_a_file_put_in_a_views_place_is_not_given_back(tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / "a").write_text("right")
+    files = Store(tmp_path).take(work)
+    view = Store(tmp_path).view(files)
+    (view / "a").unlink()
+    (view / "a").write_text("wrong")
+    assert (Store(tmp_path).view(files) / "a").read_text() == "right"
+    (view / "a").unlink()
+    assert (Store(tmp_path).view(files) / "a").read_text() == "right"
+    assert [path.name for path in view.parent.iterdir()] == [view.name]

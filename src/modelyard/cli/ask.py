@@ -9,10 +9,9 @@ import click
 
 from .. import engines
 from ..errors import EngineError, ProjectError
+from ..grounding import NotStated, is_not_stated, put
 from ..prompt import NOT_STATED, Prompter
 from ..records.shapes import Record
-from ..verify.answer import NotStated, put
-from ..verify.score import is_not_stated
 from .place import Place
 from .standing import standing
 from .voice import Voice, translate, verb

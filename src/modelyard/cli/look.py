@@ -105,8 +105,16 @@ def show(voice: Voice, folder: Path, noun: str, id: str | None) -> None:
 @click.argument("id", required=False)
 @verb("why")
 def why(voice: Voice, folder: Path, noun: str, id: str | None) -> None:
-    """Say why a record is as it is: what was chosen and the reason, what it was made from and where."""
+    """Say why a record is as it is: what was chosen and the reason, what it was made from and where.
+
+    `why slow` says which part of the service takes the time.
+    """
     place = Place.at(folder)
+    if noun == "slow":
+        from .slow import why_slow
+
+        why_slow(voice, place)
+        return
     record = _find(place, noun, id, voice)[0]
     result = {
         "record": record.id,

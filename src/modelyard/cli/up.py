@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ..errors import ModelyardError, ProjectError
-from ..flow import STEPS, Done, Walk, forecast, line
+from ..flow import STEPS, Done, Walk, forecast, left_out, line
 from .place import Place
 from .progress import watcher
 from .table import duration, table
@@ -27,6 +27,13 @@ def up(voice: Voice, folder: Path, to: str | None, again: str | None) -> None:
         if name is not None and name not in STEPS:
             raise ProjectError(f"there is no step {name!r}", try_=f"one of {', '.join(STEPS)}")
     place = Place.at(folder)
+    for name in (to, again):
+        if name in left_out(place.project):
+            raise ProjectError(
+                f"this project has no step {name}",
+                where=str(place.file),
+                try_=f"{left_out(place.project)[name]} in the project file",
+            )
     watch = watcher(voice, lambda: _plan(place))
     walk = Walk(place.yard, threads=place.threads, watcher=watch, to=to, again=again)
     try:

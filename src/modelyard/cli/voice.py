@@ -73,7 +73,11 @@ class Voice:
     def fail(
         self, code: str, what: str, where: str, try_: str, result: Mapping[str, Any] | None = None
     ) -> None:
-        """The verb's failure."""
+        """The verb's failure, its sentences in the chosen language."""
+        if _catalogue:
+            from .messages import localise
+
+            what, try_ = localise(what), localise(try_)
         if self.json:
             error = {"code": code, "what": what, "where": where, "try": try_}
             self._object(ok=False, result=result, error=error)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 import resource
+import secrets
 import signal
 import time
 from collections import deque
@@ -32,13 +34,14 @@ class Habits:
 
 
 def start(model: Path, *, threads: int, callers: int, context_tokens: int, exact: bool = False) -> Engine:
-    """The engine; `model` need not exist. A .json file there holds its habits."""
+    """The engine; `model` need not exist. It, or a habits.json beside it, may be a file with its habits."""
     habits = Habits()
-    if model.suffix == ".json" and model.is_file():
+    told = model if model.suffix == ".json" else model.with_name("habits.json")
+    if told.is_file():
         try:
-            habits = Habits(**json.loads(model.read_text("utf-8")))
+            habits = Habits(**json.loads(told.read_text("utf-8")))
         except (ValueError, TypeError) as error:
-            raise EngineError(f"echo does not know these habits: {error}", where=str(model)) from None
+            raise EngineError(f"echo does not know these habits: {error}", where=str(told)) from None
     return Echo(habits, callers=callers, context_tokens=context_tokens)
 
 
@@ -46,7 +49,7 @@ class Echo:
     """Each request's answer is its own prompt, a token a step, up to a stop token or its end."""
 
     name = "echo"
-    gives = frozenset({"prompt_logprobs", "exact"})
+    gives = frozenset({"prompt_logprobs", "exact", "sampling", "seed", "logprobs"})
 
     def __init__(self, habits: Habits, *, callers: int, context_tokens: int) -> None:
         self._habits = habits
@@ -79,20 +82,22 @@ class Echo:
         if self._running and self._habits.step_s:
             time.sleep(self._habits.step_s)
         for id, (request, at) in list(self._running.items()):
-            token = request.prompt[at] if at < len(request.prompt) else None
+            token = _say(request, at)
             if token is None or token in request.stop:
                 self._finish(id, (), "stop")
-            elif at + 1 == request.max_tokens:
-                self._finish(id, (token,), "length")
+                continue
+            logprobs = tuple(self.score(request.prompt[:at], (token,))) if request.logprobs else ()
+            if at + 1 == request.max_tokens:
+                self._finish(id, (token,), "length", logprobs)
             else:
                 self._running[id] = (request, at + 1)
-                self._tell(id, (token,))
+                self._tell(id, (token,), logprobs=logprobs)
         told, self._told = self._told, []
         return told
 
     def score(self, prompt: Sequence[int], answer: Sequence[int]) -> list[float]:
         self._misbehave(prompt)
-        before = [*prompt[-1:], *answer[:-1]]
+        before = [*(prompt[-1:] or (0,)), *answer[:-1]]
         return [-((last * 31 + token) % 100) / 10 for last, token in zip(before, answer, strict=True)]
 
     def memory_peak_gib(self) -> float:
@@ -110,9 +115,28 @@ class Echo:
             # Exponential in one call that never lets go of the interpreter, as a library that is stuck.
             re.fullmatch("(a+)+b", "a" * 64)
 
-    def _finish(self, id: str, tokens: tuple[int, ...], finish: Finish) -> None:
+    def _finish(
+        self, id: str, tokens: tuple[int, ...], finish: Finish, logprobs: tuple[float, ...] = ()
+    ) -> None:
         del self._running[id]
-        self._tell(id, tokens, finish)
+        self._tell(id, tokens, finish, logprobs=logprobs)
 
-    def _tell(self, id: str, tokens: tuple[int, ...], finish: Finish | None = None, error: str = "") -> None:
-        self._told.append(Event(id, tokens, time.monotonic(), finish, error))
+    def _tell(
+        self,
+        id: str,
+        tokens: tuple[int, ...],
+        finish: Finish | None = None,
+        error: str = "",
+        logprobs: tuple[float, ...] = (),
+    ) -> None:
+        self._told.append(Event(id, tokens, time.monotonic(), finish, error, logprobs))
+
+
+def _say(request: Request, at: int) -> int | None:
+    """The token at a place of the answer: the prompt's there, or one of the prompt's drawn by the seed."""
+    if at >= len(request.prompt):
+        return None
+    if request.temperature == 0:
+        return request.prompt[at]
+    seed = secrets.randbits(32) if request.seed is None else request.seed
+    return random.Random(seed * 1_000_003 + at).choice(request.prompt)

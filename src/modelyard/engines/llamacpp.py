@@ -38,7 +38,7 @@ class LlamaCpp:
     """A thread for each request under way reads its stream; `poll` hands out what they have read."""
 
     name = "llamacpp"
-    gives: frozenset[str] = frozenset()
+    gives = frozenset({"sampling", "seed", "json_schema"})
 
     def __init__(
         self, model: Path, *, threads: int, callers: int, context_tokens: int, prefix_caching: bool = False
@@ -172,7 +172,7 @@ class LlamaCpp:
 
     def _follow(self, run: _Run) -> Finish:
         request = run.request
-        body = self._body(request.prompt, request.max_tokens, request.stop) | {"stream": True}
+        body = self._body(request.prompt, request.max_tokens, request.stop) | run.how | {"stream": True}
         connection, response = self._open(body, run)
         told: list[int] = []  # ids known so far, the stop token among them
         total = 0
@@ -196,15 +196,20 @@ class LlamaCpp:
             connection.close()  # a request that is still running ends when its reader goes away
         if finish is None:
             raise EngineError("llamacpp broke off the answer")
-        if len(told) < total and self._repair(request, told, total):
+        if len(told) < total and self._repair(run, told, total):
             finish = "stop"
         return finish
 
-    def _repair(self, request: Request, told: list[int], total: int) -> bool:
-        """Ask again, not as a stream, for the tokens at the end whose ids the stream did not tell."""
-        body = self._body([*request.prompt, *told], total - len(told), request.stop)
+    def _repair(self, run: _Run, told: list[int], total: int) -> bool:
+        """Ask again, not as a stream, for the tokens at the end whose ids the stream did not tell.
+
+        What was drawn or held to a schema is asked for from its start, with the seed that it had.
+        """
+        request, again = run.request, len(told) if run.how else 0
+        before = [] if run.how else told
+        body = self._body([*request.prompt, *before], total - len(before), request.stop) | run.how
         body |= {"cache_prompt": True, "response_fields": ["tokens"]}
-        return self._tell(request, told, self._ask(body)["tokens"])
+        return self._tell(request, told, self._ask(body)["tokens"][again:])
 
     def _tell(self, request: Request, told: list[int], new: Sequence[int]) -> bool:
         """Hand out new tokens up to a stop token; true when there was one."""
@@ -220,6 +225,7 @@ class _Run:
 
     def __init__(self, request: Request) -> None:
         self.request = request
+        self.how = _how(request)
         self.cancelled = False
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
@@ -239,6 +245,18 @@ class _Run:
         if self._socket is not None:
             with suppress(OSError):  # it has ended by itself
                 self._socket.shutdown(socket.SHUT_RDWR)
+
+
+def _how(request: Request) -> dict[str, Any]:
+    """The fields of drawing and of a schema, where the request asks for them."""
+    how: dict[str, Any] = {}
+    if request.temperature > 0:
+        seed = secrets.randbits(32) if request.seed is None else request.seed
+        how |= {"temperature": request.temperature, "top_p": request.top_p, "seed": seed}
+        how |= {"samplers": ["temperature", "top_p"]}
+    if request.schema is not None:
+        how["json_schema"] = json.loads(request.schema)
+    return how
 
 
 def _chunks(response: http.client.HTTPResponse) -> Iterator[dict[str, Any]]:

@@ -12,6 +12,7 @@ from .protocol import Engine
 
 CONTEXT_TOKENS = 2048
 SHARP = frozenset({"prompt_logprobs", "exact"})
+DRAWS = frozenset({"sampling", "seed"})
 LIMIT_S = 120.0  # silence after which an engine counts as hung: loading and a long prompt take less
 
 
@@ -20,7 +21,9 @@ class EngineSpec:
     """An engine: where it lives, what it needs, which files it reads, what it can give.
 
     `gives`: "prompt_logprobs" scores a prompt in one pass; "exact" can run without rounding activations
-    or cache, so that a difference from torch is a fault and not the engine's own saving.
+    or cache, so that a difference from torch is a fault and not the engine's own saving. For requests:
+    "sampling" draws by temperature and top_p, "seed" draws the same again, "logprobs" tells each written
+    token's log-probability, "json_schema" holds an answer to a schema.
     """
 
     name: str
@@ -40,9 +43,16 @@ ENGINES: dict[str, EngineSpec] = {
             "openvino",
             ("openvino-genai", "openvino", "openvino-tokenizers"),
             ("gguf",),
-            SHARP,
+            SHARP | DRAWS | {"logprobs", "json_schema"},
         ),
-        EngineSpec("llamacpp", "modelyard.engines.llamacpp", "llamacpp", ("xllamacpp",), ("gguf",)),
+        EngineSpec(
+            "llamacpp",
+            "modelyard.engines.llamacpp",
+            "llamacpp",
+            ("xllamacpp",),
+            ("gguf",),
+            DRAWS | {"json_schema"},
+        ),
         EngineSpec(
             "torch",
             "modelyard.engines.torch_engine",
@@ -51,7 +61,7 @@ ENGINES: dict[str, EngineSpec] = {
             ("gguf", "safetensors"),
             SHARP,
         ),
-        EngineSpec("echo", "modelyard.engines.echo", "", (), ("any",), SHARP),
+        EngineSpec("echo", "modelyard.engines.echo", "", (), ("any",), SHARP | DRAWS | {"logprobs"}),
     )
 }
 
@@ -86,12 +96,14 @@ def start(
     context_tokens: int = CONTEXT_TOKENS,
     limit_s: float = LIMIT_S,
     exact: bool = False,
+    quiet: bool = False,
 ) -> Engine:
     """A loaded engine in a process of its own.
 
     `callers` requests advance at once, each with room for `context_tokens`, prompt and answer together.
     `exact` asks an engine that gives it to round nothing; it is slower. Silence of `limit_s` seconds
-    while it has work counts as hung, and the process is killed.
+    while it has work counts as hung, and the process is killed. `quiet` throws away what the engine's library
+    prints, which may quote a prompt, instead of keeping its last words for the error.
     Raises MissingPackage, SourceError for a damaged file, EngineError, EngineCrashed or EngineHung.
     """
     from .process import EngineProcess
@@ -104,7 +116,7 @@ def start(
         raise EngineError(f"the engine {name} cannot run exactly", try_="openvino or torch")
     _check(found, model)
     options = {"threads": threads, "callers": callers, "context_tokens": context_tokens, "exact": exact}
-    return EngineProcess(found.name, found.gives, model, options, limit_s=limit_s)
+    return EngineProcess(found.name, found.gives, model, options, limit_s=limit_s, quiet=quiet)
 
 
 def _check(found: EngineSpec, model: Path) -> None:

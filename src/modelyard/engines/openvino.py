@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import resource
+import secrets
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,7 +37,7 @@ class OpenVino:
     """All requests under way advance together, one token a step."""
 
     name = "openvino"
-    gives = frozenset({"prompt_logprobs", "exact"})
+    gives = frozenset({"prompt_logprobs", "exact", "sampling", "seed", "logprobs", "json_schema"})
 
     def __init__(
         self,
@@ -82,7 +83,11 @@ class OpenVino:
             self._fail(request.id, f"prompt and answer exceed the context of {self._context} tokens")
             return
         config = self._config(request.max_tokens, request.stop)
-        self._running[request.id] = _Run(request, self._add(request.prompt, config))
+        self._choose(config, request)
+        try:
+            self._running[request.id] = _Run(request, self._add(request.prompt, config))
+        except (RuntimeError, ValueError):  # its message may quote the schema
+            self._fail(request.id, "openvino refused the request")
 
     def cancel(self, id: str) -> None:
         run = self._running.pop(id, None)
@@ -146,14 +151,29 @@ class OpenVino:
             config.ignore_eos = True
         return config
 
+    def _choose(self, config: Any, request: Request) -> None:
+        """Drawing, log-probabilities and a schema, where the request asks for them."""
+        if request.temperature > 0:
+            config.do_sample = True
+            config.temperature = request.temperature
+            config.top_p = request.top_p
+            config.rng_seed = secrets.randbits(32) if request.seed is None else request.seed
+        if request.logprobs:
+            config.logprobs = 1
+        if request.schema is not None:
+            config.structured_output_config = self._genai.StructuredOutputConfig(json_schema=request.schema)
+
     def _read(self, run: _Run, now: float) -> Event | None:
         """What is new of one request, if anything."""
         tokens: list[int] = []
+        logprobs: list[float] = []
         finish: Finish | None = None
         status, reason = self._genai.GenerationStatus, self._genai.GenerationFinishReason
         while run.handle.can_read():
             for output in run.handle.read().values():
                 tokens += output.generated_ids
+                if run.request.logprobs:
+                    logprobs += output.generated_log_probs
                 if output.finish_reason == reason.STOP:
                     finish = "stop"
                 elif output.finish_reason == reason.LENGTH:
@@ -167,7 +187,7 @@ class OpenVino:
             )
         if finish is None and not tokens:
             return None
-        return Event(run.request.id, tuple(tokens), now, finish)
+        return Event(run.request.id, tuple(tokens), now, finish, logprobs=tuple(logprobs[: len(tokens)]))
 
     def _fail(self, id: str, why: str) -> None:
         self._told.append(Event(id, (), time.monotonic(), "failed", why))

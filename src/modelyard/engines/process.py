@@ -44,7 +44,14 @@ class EngineProcess:
     """The Engine protocol over a socket. Not thread-safe."""
 
     def __init__(
-        self, name: str, gives: frozenset[str], model: Path, options: Mapping[str, Any], *, limit_s: float
+        self,
+        name: str,
+        gives: frozenset[str],
+        model: Path,
+        options: Mapping[str, Any],
+        *,
+        limit_s: float,
+        quiet: bool = False,
     ) -> None:
         self.name = name
         self.gives = gives
@@ -62,7 +69,7 @@ class EngineProcess:
                 pass_fds=(theirs.fileno(), alive),
                 env={**SHARING, **os.environ, **QUIET, **threads, **_import_path()},
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
+                stdout=subprocess.DEVNULL if quiet else subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C goes to us, and we end the child
             )
@@ -85,6 +92,10 @@ class EngineProcess:
         """Process id of the child."""
         return self._child.pid
 
+    def fileno(self) -> int:
+        """What to wait on, beside other things, before `poll(0)`; -1 when the child has ended."""
+        return self._link.fileno()
+
     def submit(self, request: Request) -> None:
         if not self._active:
             self._heard = time.monotonic()
@@ -96,6 +107,7 @@ class EngineProcess:
                 "prompt": request.prompt,
                 "max_tokens": request.max_tokens,
                 "stop": request.stop,
+                **_how(request),
             }
         )
 
@@ -169,8 +181,8 @@ class EngineProcess:
         for message in messages:
             self._heard = time.monotonic()
             if "events" in message:
-                for id, tokens, at, finish, error in message["events"]:
-                    self._events.append(Event(id, tuple(tokens), at, finish, error))
+                for id, tokens, at, finish, error, logprobs in message["events"]:
+                    self._events.append(Event(id, tuple(tokens), at, finish, error, tuple(logprobs)))
                     if finish:
                         self._active.discard(id)
             else:
@@ -214,6 +226,18 @@ class EngineProcess:
             del self._output[:-TAIL_BYTES]
         if stream is not None:
             stream.close()
+
+
+def _how(request: Request) -> dict[str, Any]:
+    """How tokens are chosen, where that is not greedily and freely."""
+    told: dict[str, Any] = {}
+    if request.temperature > 0:
+        told |= {"temperature": request.temperature, "top_p": request.top_p, "seed": request.seed}
+    if request.logprobs:
+        told["logprobs"] = True
+    if request.schema is not None:
+        told["schema"] = request.schema
+    return told
 
 
 def _import_path() -> dict[str, str]:

@@ -12,12 +12,24 @@ Finish = Literal["stop", "length", "cancelled", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A prompt of token ids and when to stop: at a token of `stop`, or after `max_tokens`. Greedy."""
+    """A prompt of token ids and when to stop: at a token of `stop`, or after `max_tokens`.
+
+    Greedy unless `temperature` is above 0. What an engine does not give (see `Engine.gives`) is not asked of
+    it: the caller looks first.
+    """
 
     id: str
     prompt: tuple[int, ...]
     max_tokens: int
     stop: tuple[int, ...] = ()
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int | None = None
+    """What drawing starts from, 0 to 2**32 - 1; None draws differently each time."""
+    logprobs: bool = False
+    """Whether events carry the log-probability of each token written."""
+    schema: str | None = None
+    """A JSON schema, as text, that the answer is held to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +44,8 @@ class Event:
     at: float
     finish: Finish | None = None
     error: str = ""
+    logprobs: tuple[float, ...] = ()
+    """Log-probability (nats) of each of `tokens`; empty unless the request asked for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +66,7 @@ class Engine(Protocol):
 
     name: str
     gives: frozenset[str]
-    """What it can give: "prompt_logprobs" (scores a whole prompt in one pass)."""
+    """What it can give; the menu says what each word means."""
 
     def submit(self, request: Request) -> None:
         """Take a request; its events come from `poll`."""

@@ -20,6 +20,7 @@ from ..errors import ModelyardError
 from .frames import Frames
 from .protocol import Engine, Event, Request
 
+HOW = ("temperature", "top_p", "seed", "logprobs", "schema")  # fields of a request that may be absent
 WAIT_S = 0.005  # a new request waits at most this long while others are under way
 
 
@@ -84,7 +85,8 @@ def _handle(engine: Engine, frames: Frames, message: dict[str, Any], active: set
     if message["do"] == "submit":
         active.add(message["id"])
         prompt, stop = tuple(message["prompt"]), tuple(message["stop"])
-        engine.submit(Request(message["id"], prompt, message["max_tokens"], stop))
+        how = {name: message[name] for name in HOW if name in message}
+        engine.submit(Request(message["id"], prompt, message["max_tokens"], stop, **how))
     elif message["do"] == "cancel":
         engine.cancel(message["id"])
     elif message["do"] == "score":
@@ -102,7 +104,7 @@ def _read(frames: Frames, inbox: queue.SimpleQueue[dict[str, Any]]) -> None:
 
 
 def _event(event: Event) -> list[Any]:
-    return [event.id, event.tokens, event.at, event.finish, event.error]
+    return [event.id, event.tokens, event.at, event.finish, event.error, event.logprobs]
 
 
 def _told(error: ModelyardError) -> dict[str, str]:

@@ -5,7 +5,19 @@ from __future__ import annotations
 from .forecast import forecast
 from .line import line
 from .node import Line, Node
-from .steps import NOUNS, STEPS
+from .steps import NOUNS, STEPS, left_out
 from .walk import Done, Stale, Walk, Watcher
 
-__all__ = ["NOUNS", "STEPS", "Done", "Line", "Node", "Stale", "Walk", "Watcher", "forecast", "line"]
+__all__ = [
+    "NOUNS",
+    "STEPS",
+    "Done",
+    "Line",
+    "Node",
+    "Stale",
+    "Walk",
+    "Watcher",
+    "forecast",
+    "left_out",
+    "line",
+]

@@ -7,6 +7,7 @@ from collections import defaultdict
 from .. import machine
 from ..project import Project
 from ..records.yard import Yard
+from .steps import left_out
 
 # Seconds on two cores with native bf16, measured on the example pydesk (bench/results/line.json);
 # the second figure is a guess for machines without it. Verification asks several candidates.
@@ -17,7 +18,8 @@ TYPICAL_S: dict[str, tuple[float, float]] = {
     "train.tune": (12, 30),  # besides its budget: loading, measuring the precision, merging
     "optimize.convert": (8, 15),
     "verify.reference": (55, 90),
-    "verify.measure": (420, 900),
+    "verify.measure": (360, 800),
+    "verify.race": (40, 60),
     "release.choose": (2, 2),
 }
 
@@ -35,9 +37,7 @@ def forecast(project: Project, yard: Yard) -> list[tuple[str, float, str]]:
             before[record.step] += record.seconds
     rows = []
     for name, (fast, slow) in TYPICAL_S.items():
-        if name == "train.tune" and project.train.method is None:
-            continue
-        if name == "data.index" and project.ground is None:
+        if name in left_out(project):
             continue
         if name == "train.tune" and project.train.budget.minutes:
             budget = project.train.budget.minutes * 60

@@ -66,6 +66,24 @@ def of_files(yard: Yard, name: str, root: Path, paths: Sequence[Path]) -> Source
     return SourceFiles(name, root, entries)
 
 
+def changed(yard: Yard, sources: Sequence[SourceFiles]) -> list[str]:
+    """Files that are no longer what their fingerprint says: somebody wrote while a step read."""
+    found = []
+    for source in sources:
+        paths = {str(source.path(name)): name for name in source.files}
+        known = yard.ledger.fingerprints(list(paths))
+        for path, name in paths.items():
+            row = known.get(path)
+            try:
+                stat = os.stat(path)
+            except OSError:
+                found.append(name)
+                continue
+            if row and (row.size, row.mtime_ns, row.inode) != (stat.st_size, stat.st_mtime_ns, stat.st_ino):
+                found.append(name)
+    return found
+
+
 def _files(folder: Path) -> list[Path]:
     found = []
     for place, folders, names in os.walk(folder):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..data.settings import INDEX, PREPARE
 from ..optimize.settings import CONVERT
+from ..project import Project
 from ..records.shapes import Step
 from ..release.settings import CHOOSE
 from ..train.settings import BASE, TUNE
@@ -12,6 +13,17 @@ from ..verify.settings import MEASURE, RACE, REFERENCE
 STEPS: dict[str, Step] = {
     step.name: step for step in (PREPARE, INDEX, BASE, TUNE, CONVERT, REFERENCE, MEASURE, RACE, CHOOSE)
 }
+
+
+def left_out(project: Project) -> dict[str, str]:
+    """Steps that are no part of `project`, each with the setting that would make it one."""
+    absent = {}
+    if project.ground is None:
+        absent[INDEX.name] = "ground: {passages: 1}"
+    if project.train.method is None:
+        absent[TUNE.name] = "train: {method: {lora: {rank: 16}}}"
+    return absent
+
 
 NOUNS: dict[str, str] = {
     "corpus": PREPARE.name,

@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal, TypeVar
 
 from .. import __version__, machine
-from ..errors import ModelyardError, ProjectError, Refused
+from ..errors import ModelyardError, ProjectError, Refused, SourceError
 from ..records import audit
 from ..records.clock import now
 from ..records.files import enough_room
@@ -22,6 +22,7 @@ from ..records.store import manifest_digest
 from ..records.work import clear, hold, whole_yard
 from ..records.yard import Yard
 from .node import Line, Node
+from .sources import changed
 
 T = TypeVar("T")
 
@@ -192,6 +193,12 @@ class Walk:
             output: Output = getattr(importlib.import_module(module), function)(
                 node.settings, node.given(), space
             )
+            if written := changed(self.yard, node.sources):
+                raise SourceError(
+                    f"{written[0]} was written while {node.step.name} read it",
+                    where=", ".join(written[:5]),
+                    try_="`modelyard up` once whatever writes there has ended",
+                )
             with enough_room(root):
                 files = store.take(space.out)
             seconds = round(_spent(space, time.perf_counter() - clock), 3)

@@ -11,6 +11,11 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def written(at_us: int) -> str:
+    """A moment in microseconds as `now` would have written it, to the second."""
+    return datetime.fromtimestamp(at_us // 1_000_000, UTC).isoformat().replace("+00:00", "Z")
+
+
 def age_s(since: str) -> float:
     """Seconds from `since`, a time written by `now`."""
     return (datetime.now(UTC) - datetime.fromisoformat(since)).total_seconds()

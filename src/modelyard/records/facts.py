@@ -25,7 +25,7 @@ FACTS: dict[str, Meaning] = {
     "index.passages": Meaning("passages", "passages that can be cited", "high"),
     "index.score_limit": Meaning("score", "retrieval score below which the answer is NOT STATED", ""),
     "index.false_accept": Meaning(
-        "share", "share of questions about absent things above the score limit", "low"
+        "share", "share of questions made from headings, about absent things, above the score limit", "low"
     ),
     "retrieval.hit": Meaning("share", "share of questions whose own passage is among the retrieved", "high"),
     "train.tokens": Meaning("tokens", "tokens trained on, padding not counted", ""),

@@ -75,7 +75,12 @@ class Store:
             self.check(entry.sha256, name)
         whole = self.views / manifest_digest(files)[:32]
         if whole.is_dir():
-            return whole
+            if self._is_of_store(whole, files):
+                return whole
+            # A file was put in another's place: out of the way first, so that the new view takes the name.
+            aside = whole.with_name(f".{whole.name}.{secrets.token_hex(4)}.part")
+            whole.rename(aside)
+            shutil.rmtree(aside)
         part = self.views / f".{whole.name}.{secrets.token_hex(4)}.part"
         for name, entry in files.items():
             target = part / name
@@ -89,6 +94,13 @@ class Store:
             if not whole.is_dir():
                 raise
         return whole
+
+    def _is_of_store(self, whole: Path, files: Mapping[str, FileEntry]) -> bool:
+        """Whether a view's names still lead to the very files that were hash-checked."""
+        try:
+            return all((whole / name).samefile(self.path(entry.sha256)) for name, entry in files.items())
+        except FileNotFoundError:
+            return False
 
     def contents(self) -> Iterator[str]:
         """The hash of every content in the store."""

@@ -88,7 +88,7 @@ def _read_once(reader: Any) -> Iterator[None]:
     import gguf
 
     with (
-        mock.patch.object(gguf, "GGUFReader", lambda *_: reader),
+        mock.patch.object(gguf, "GGUFReader", return_value=reader),
         mock.patch.object(gguf, "get_tensor_name_map", lru_cache(gguf.get_tensor_name_map)),
     ):
         yield

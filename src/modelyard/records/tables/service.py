@@ -86,6 +86,15 @@ usage_event = Table(
     CheckConstraint("cached_tokens >= 0 AND cached_tokens <= input_tokens"),
     Index("usage_in_order", "contract_id", "occurred_us", "source", "event_id"),
     Index("usage_of_customer", "customer_id", "recorded_us"),
+    Index(
+        "usage_corrected",  # few events correct another, so the others stay out of the index
+        "customer_id",
+        "refers_to",
+        "source",
+        "recorded_us",  # without it SQLite prefers `usage_of_customer` and reads all of a customer's events
+        sqlite_where=text("refers_to IS NOT NULL"),
+        postgresql_where=text("refers_to IS NOT NULL"),
+    ),
 )
 
 event_conflict = Table(
@@ -96,6 +105,7 @@ event_conflict = Table(
     Column("event_id", String, nullable=False),
     Column("body_mac", String, nullable=False),
     Column("at_us", BigInteger, nullable=False),
+    Index("conflicts_of", "source", "event_id"),
 )
 
 event_quarantine = Table(
@@ -110,6 +120,7 @@ event_quarantine = Table(
     Column("decided_us", BigInteger),
     Column("decision", String),
     Column("reason", String),
+    UniqueConstraint("source", "event_id"),
     CheckConstraint("decision IN ('admitted', 'rejected')"),
 )
 
@@ -187,9 +198,12 @@ unreconciled = Table(
     "unreconciled",  # a hold whose lease ran out before anybody said what was used: revenue at risk
     metadata,
     Column("request_id", String, ForeignKey("hold.request_id"), primary_key=True),
+    Column("source", String, nullable=False),
+    Column("event_id", String, nullable=False),
     Column("at_us", BigInteger, nullable=False),
     Column("amount", BigInteger, nullable=False),
     Column("why", String, nullable=False),
+    Index("unreconciled_of_event", "source", "event_id"),
 )
 
 request_time = Table(

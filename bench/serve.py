@@ -1,0 +1,367 @@
+"""The figures of the service: what the gateway costs beside its engine and a peer, and the books' speed.
+
+    python bench/serve.py [--project examples/pydesk] [--only gateway|echo|peer|books]
+
+Needs `wrk`; the peer is LiteLLM's proxy in bench/.env/litellm (`python -m venv`, then pip install
+'litellm[proxy]'), and is left out, unmeasured, where that is not there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import resource
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import results
+from load import folder, load, question
+from results import Figure
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))  # the tests' small yard serves as the echo's
+
+from tests.bill import shop, test_soak  # noqa: E402
+from tests.serve import service  # noqa: E402
+
+from modelyard import engines  # noqa: E402
+from modelyard.bill.intake import take  # noqa: E402
+from modelyard.grounding import NotStated, put  # noqa: E402
+from modelyard.index import Bm25  # noqa: E402
+from modelyard.prompt import Prompter  # noqa: E402
+from modelyard.records.yard import Yard  # noqa: E402
+
+CALLERS = 8
+TURN_S = 15  # of each of two that alternate
+PAIRS = 5
+MAX_TOKENS = 30
+SECONDS = 8  # of a load on echo or on the peer
+MODELYARD = (sys.executable, "-m", "modelyard")
+PYDESK = ROOT / "examples" / "pydesk"
+LITELLM = folder(".env/litellm")
+CONFIG = """
+model_list:
+  - model_name: desk
+    litellm_params: {model: openai/desk, api_base: "http://127.0.0.1:%d/v1", api_key: none}
+general_settings: {master_key: sk-bench}
+"""
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--project", type=Path, default=PYDESK)
+    parser.add_argument("--only", choices=PARTS)
+    told = parser.parse_args()
+    figures: list[Figure] = []
+    for name, part in PARTS.items():
+        if told.only in (None, name):
+            figures += part(told.project.resolve())
+    for figure in figures:
+        print(json.dumps(figure.row() | {"unit": figure.unit}, ensure_ascii=False))
+    if told.only is None:
+        results.write("serve", figures)
+
+
+def gateway(project: Path) -> list[Figure]:
+    """Answers a second through the gateway and straight from the engine, in turns."""
+    yard = Yard(project / ".yard")
+    release = yard.find(step="release.choose")[0]
+    told = release.json("release.json")
+    asked = _questions(yard, release.folder, told)
+    key = _key(project)
+    engine = engines.start(
+        told["engine"],
+        release.folder / "model.gguf",
+        threads=told["threads"],
+        callers=CALLERS,
+        context_tokens=max(len(prompt) for _, prompt in asked) + MAX_TOKENS + 8,
+    )
+    prompter = Prompter(release.folder)
+    ratios, ours, theirs = [], [], []
+    try:
+        with _serving(project) as (url, process):
+            bodies = [question(told["project"], text, MAX_TOKENS) for text, _ in asked]
+            for turn in range(PAIRS + 1):
+                straight = _straight(engine, [prompt for _, prompt in asked], prompter.end)
+                found = load(
+                    f"{url}/v1/chat/completions",
+                    bodies,
+                    key=key,
+                    callers=CALLERS,
+                    seconds=TURN_S,
+                    process=process,
+                )
+                if found.bad:
+                    raise SystemExit(f"{found.bad} answers of the gateway were not 200")
+                if turn:  # the first warms both
+                    ratios.append(found.per_s / straight)
+                    ours.append(found.per_s)
+                    theirs.append(straight)
+    finally:
+        engine.close()
+    middle = statistics.mean(ratios)
+    spread = 2.776 * statistics.stdev(ratios) / len(ratios) ** 0.5  # Student, 4 degrees of freedom
+    return [
+        Figure(
+            f"answers through the gateway to those straight from {told['engine']}, {CALLERS} callers",
+            middle,
+            "share",
+            low=middle - spread,
+            high=middle + spread,
+            above=0.95,
+        ),
+        Figure(
+            "answers a second through the gateway",
+            statistics.mean(ours),
+            "answers/s",
+            statistics.mean(theirs),
+        ),
+    ]
+
+
+def echo(_: Path) -> list[Figure]:
+    """Priced requests a second with an engine that takes no time."""
+    with _echo_gateway() as (url, process, key):
+        body = [question("desk", "the anvil costs", 8)]
+        found = {
+            callers: load(url, body, key=key, callers=callers, seconds=SECONDS, process=process)
+            for callers in (1, 8, 32)
+        }
+    return [
+        Figure(
+            f"priced requests a second on echo, {callers} callers",
+            one.per_s,
+            "requests/s",
+            above=300 if callers == 32 else None,
+            why=f"median {one.median_ms:.1f} ms, {one.cpu_ms:.2f} ms of CPU a request, {one.bad} refused",
+        )
+        for callers, one in found.items()
+    ]
+
+
+def peer(_: Path) -> list[Figure]:
+    """What the gateway and LiteLLM's proxy add to a request: median latency and CPU."""
+    names = [
+        f"{what}, {callers} caller{'s' * (callers > 1)}"
+        for callers in (1, CALLERS)
+        for what in ("median latency added by the gateway", "CPU time of the gateway a request")
+    ]
+    if not (LITELLM / "bin" / "litellm").exists():
+        why = "LiteLLM's proxy is not installed in bench/.env/litellm"
+        return [Figure(name, None, "ms", why=why) for name in names]
+    body = [question("desk", "the anvil costs", 8)]
+    found: dict[tuple[str, int], tuple[float, float]] = {}
+    with _upstream() as (direct, upstream), _litellm(direct) as (proxy, process), _echo_gateway() as ours:
+        for callers in (1, CALLERS):
+            bare = load(
+                f"{direct}/v1/chat/completions",
+                body,
+                key="-",
+                callers=callers,
+                seconds=SECONDS,
+                process=upstream,
+            )
+            theirs = load(
+                f"{proxy}/v1/chat/completions",
+                body,
+                key="sk-bench",
+                callers=callers,
+                seconds=SECONDS,
+                process=process,
+            )
+            mine = load(ours[0], body, key=ours[2], callers=callers, seconds=SECONDS, process=ours[1])
+            if theirs.bad or mine.bad:
+                raise SystemExit(f"bad answers: {theirs.bad} of LiteLLM, {mine.bad} of the gateway")
+            found["theirs", callers] = (theirs.median_ms - bare.median_ms, theirs.cpu_ms)
+            found["mine", callers] = (mine.median_ms - _echo_ms(callers), mine.cpu_ms)
+    version = _version_of_litellm()
+    pairs = [
+        (found["mine", callers][at], found["theirs", callers][at])
+        for callers in (1, CALLERS)
+        for at in (0, 1)
+    ]
+    return [
+        Figure(
+            name,
+            mine,
+            "ms",
+            theirs,
+            at_most=theirs / 2,
+            why=f"peer: LiteLLM {version}, one worker, no database",
+        )
+        for name, (mine, theirs) in zip(names, pairs, strict=True)
+    ]
+
+
+def books(_: Path) -> list[Figure]:
+    """Events taken in, and a million of them rated."""
+    with tempfile.TemporaryDirectory() as place:
+        market = shop.Shop(Path(place))
+        market.publish(shop.proposed())
+        who, big = market.customer("starter"), market.customer("starter")
+        given = shop.lines([shop.event(f"e{at}", who, shop.NOVEMBER.start_us + at) for at in range(50_000)])
+        began = time.perf_counter()
+        take(market.ledger.write, given, clock=lambda: shop.NOVEMBER.start_us + 10**12)
+        imported = 50_000 / (time.perf_counter() - began)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        test_soak.fill(market, big, 1_000_000)
+        seconds = test_soak.rated(market, big, 1_000_000)
+        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return [
+        Figure("events imported a second, durable", imported, "events/s", above=5_000),
+        Figure("a million events rated", seconds, "s", at_most=30),
+        Figure("memory that rating a million events adds", grown, "MiB", at_most=64),
+    ]
+
+
+PARTS = {"gateway": gateway, "echo": echo, "peer": peer, "books": books}
+
+
+def _questions(yard: Yard, release: Path, told: dict[str, object]) -> list[tuple[str, tuple[int, ...]]]:
+    """Questions of `select` that the index answers, with the prompt that each becomes."""
+    corpus = yard.find(step="data.prepare")[0]
+    rows = (corpus.folder / "pairs.select.jsonl").read_text("utf-8").splitlines()
+    prompter, index = Prompter(release), Bm25.load(release)
+    found = []
+    for row in rows[:300]:
+        text = json.loads(row)["question"]
+        placed = put(prompter, index, text, passages=1)
+        if not isinstance(placed, NotStated):
+            found.append((text, placed.prompt))
+    index.close()
+    return found
+
+
+def _straight(engine: engines.Engine, prompts: Sequence[tuple[int, ...]], end: int) -> float:
+    """Answers a second of the engine alone, asked as fast as it answers for TURN_S."""
+    began = time.monotonic()
+    done = 0
+    while time.monotonic() - began < TURN_S:
+        batch = [
+            engines.Request(f"r{done + at}", prompts[(done + at) % len(prompts)], MAX_TOKENS, (end,))
+            for at in range(8 * CALLERS)
+        ]
+        done += len(engines.complete(engine, batch, callers=CALLERS, limit_s=60))
+    return done / (time.monotonic() - began)
+
+
+def _echo_ms(callers: int) -> float:
+    """The median time of the same answer straight from the engine echo."""
+    engine = engines.start("echo", Path("none"), threads=1, callers=CALLERS)
+    try:
+        batch = [engines.Request(f"r{at}", tuple(range(100, 140)), 8, ()) for at in range(400 * callers)]
+        done = engines.complete(engine, batch, callers=callers, limit_s=60)
+    finally:
+        engine.close()
+    return 1e3 * statistics.median(one.last - one.submitted for one in done)
+
+
+def _key(project: Path) -> str:
+    said = subprocess.run(
+        [
+            *MODELYARD,
+            "keys",
+            "create",
+            "--customer=bench",
+            "--plan=starter",
+            "--json",
+            f"--project={project}",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    return str(json.loads(said)["result"]["key"])
+
+
+@contextmanager
+def _serving(project: Path) -> Iterator[tuple[str, int]]:
+    command = [*MODELYARD, "serve", "--port", "0", "--project", str(project)]
+    with _process(command, r"listening on (\S+)") as found:
+        yield found
+
+
+@contextmanager
+def _echo_gateway() -> Iterator[tuple[str, int, str]]:
+    """A gateway on the engine echo: the address of its chat completions, its process, a key."""
+    with tempfile.TemporaryDirectory() as place:
+        project = service.make_yard(Path(place) / "desk")
+        key = service.make_key(project)
+        with _serving(project) as (url, process):
+            yield f"{url}/v1/chat/completions", process, key
+
+
+@contextmanager
+def _upstream() -> Iterator[tuple[str, int]]:
+    port = _port()
+    command = [sys.executable, "-m", "uvicorn", "--app-dir", str(folder(".")), "upstream:app"]
+    with _process([*command, "--port", str(port), "--no-access-log"], r"running on (\S+)") as found:
+        yield found
+
+
+@contextmanager
+def _litellm(upstream: str) -> Iterator[tuple[str, int]]:
+    port = _port()
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as config:
+        config.write(CONFIG % int(upstream.rpartition(":")[2]))
+        config.flush()
+        command = [str(LITELLM / "bin" / "litellm"), "--config", config.name, "--port", str(port)]
+        quiet = {"LITELLM_LOG": "ERROR", "LITELLM_TELEMETRY": "False", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+        with _process([*command, "--num_workers", "1"], r"running on (\S+)", quiet) as found:
+            yield f"http://127.0.0.1:{port}", found[1]
+
+
+@contextmanager
+def _process(
+    command: Sequence[str], ready: str, more: dict[str, str] | None = None
+) -> Iterator[tuple[str, int]]:
+    """A server, once it says that it is ready: what the pattern caught, and its process id."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), **(more or {})}
+    child = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    )
+    said: list[str] = []
+    try:
+        assert child.stdout is not None
+        for line in child.stdout:
+            said.append(line)
+            if found := re.search(ready, line):
+                break
+        else:
+            raise SystemExit(f"{command[0]} ended: {''.join(said)[-2000:]}")
+        threading.Thread(target=child.stdout.read, daemon=True).start()
+        yield found[1].rstrip("/"), child.pid
+    finally:
+        child.terminate()
+        try:
+            child.wait(30)
+        except subprocess.TimeoutExpired:
+            child.kill()
+
+
+def _port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _version_of_litellm() -> str:
+    said = subprocess.run(
+        [str(LITELLM / "bin" / "pip"), "show", "litellm"], capture_output=True, text=True, check=False
+    ).stdout
+    return next((line.split()[1] for line in said.splitlines() if line.startswith("Version")), "unknown")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""The room of money: prices, customers, contracts, rating, usage, the invoice, and events in and out."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_WHERE = {
+    "Money": "settings",
+    "Plan": "settings",
+    "Prices": "settings",
+    "Rates": "rates",
+    "PlanVersion": "plans",
+    "TOKENS": "plans",
+    "current": "plans",
+    "get": "plans",
+    "publish": "prices",
+    "rates_of": "prices",
+    "rerate": "prices",
+    "Customer": "customers",
+    "ContractVersion": "contracts",
+    "open_contract": "contracts",
+    "Rated": "rating",
+    "UsageEvent": "rating",
+    "rate": "rating",
+    "usage": "report",
+    "usage_by": "report",
+    "preview": "invoice",
+}
+
+__all__ = [
+    "TOKENS",
+    "ContractVersion",
+    "Customer",
+    "Money",
+    "Plan",
+    "PlanVersion",
+    "Prices",
+    "Rated",
+    "Rates",
+    "UsageEvent",
+    "current",
+    "get",
+    "open_contract",
+    "preview",
+    "publish",
+    "rate",
+    "rates_of",
+    "rerate",
+    "usage",
+    "usage_by",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHERE:
+        return getattr(import_module(f".{_WHERE[name]}", __name__), name)
+    raise AttributeError(f"the bill room offers no {name}")
