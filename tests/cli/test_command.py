@@ -66,6 +66,15 @@ def test_init_names_the_missing_flags(command: Command, tmp_path: Path) -> None:
     assert not (tmp_path / "modelyard.yaml").exists()
 
 
+def test_init_refuses_a_licence_that_nobody_knows_before_it_writes(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    said = command("init", "--documents", "docs", "--licence", "CC-BY", "--owner", "X", "--basis", "own")
+    assert said.code == 2
+    assert "unknown licence 'CC-BY'" in said.err
+    assert "CC-BY-" in said.err
+    assert not (tmp_path / "modelyard.yaml").exists()
+
+
 @pytest.mark.parametrize("given", [("documents",), ("pairs",), ("documents", "pairs")])
 def test_init_writes_a_valid_commented_project(
     command: Command, tmp_path: Path, given: tuple[str, ...]

@@ -130,6 +130,18 @@ def test_an_unknown_engine_is_told_with_those_that_there_are() -> None:
         start("lamacpp", Path("x"), threads=1, callers=1)
 
 
+def test_a_missing_library_of_the_system_names_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ctypes import CDLL
+
+    def load(name: str) -> CDLL:
+        if name == "libgomp.so.1":
+            raise OSError(name)
+        return CDLL(name)
+
+    monkeypatch.setattr("modelyard.engines.menu.ctypes.CDLL", load)
+    assert missing("llamacpp") == "the engine llamacpp needs libgomp.so.1: apt install libgomp1"
+
+
 def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     from modelyard.engines import menu
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -290,15 +291,16 @@ def test_another_host_is_warned_about(tmp_path: Path) -> None:
         assert "speaks no TLS" not in service.log
 
 
-def test_a_hard_budget_holds_exactly_under_parallel_callers(tmp_path: Path) -> None:
-    folder = make_yard(tmp_path / "yard", serve="{callers: 8}")
+def test_a_hard_budget_holds_exactly_under_200_parallel_callers(tmp_path: Path) -> None:
+    folder = make_yard(tmp_path / "yard", serve="{callers: 8, queue: 200}")
     key = make_key(folder)
     yard = Yard(folder / ".yard")
     with yard.ledger.write() as connection:
         budgets.set_(connection, "customer", "acme", "day", "tokens", "", 1000, True, now_us())
-    with running(folder) as service, service.client(key) as client:
-        with ThreadPoolExecutor(20) as pool:
-            asked = [pool.submit(client.post, PATH, json=ask("Hello there")) for _ in range(80)]
+    limits = httpx.Limits(max_connections=200)
+    with running(folder) as service, service.client(key, limits=limits) as client:
+        with ThreadPoolExecutor(200) as pool:
+            asked = [pool.submit(client.post, PATH, json=ask("Hello there")) for _ in range(400)]
             replies = [one.result() for one in asked]
         spent = sum(event["input_tokens"] + event["output_tokens"] for event in service.events())
         refused = [reply for reply in replies if reply.status_code != 200]
@@ -310,11 +312,13 @@ def test_a_hard_budget_holds_exactly_under_parallel_callers(tmp_path: Path) -> N
         assert held(service) == 0
 
 
-def test_slow_connections_leave_the_rest_served(tmp_path: Path) -> None:
+def test_2000_slow_connections_leave_the_rest_served(tmp_path: Path) -> None:
     folder = make_yard(tmp_path / "yard")
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     with running(folder) as service, service.client(make_key(folder)) as client:
         host, port = service.url.removeprefix("http://").split(":")
-        slow = [socket.create_connection((host, int(port))) for _ in range(400)]
+        slow = [socket.create_connection((host, int(port))) for _ in range(2000)]
         try:
             for at, link in enumerate(slow):
                 link.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n" if at % 2 else b"GET")

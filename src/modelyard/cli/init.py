@@ -8,8 +8,9 @@ from pathlib import Path
 
 import click
 
+from ..data import licences
 from ..data.settings import Source
-from ..errors import ProjectError
+from ..errors import ProjectError, SourceError
 from ..project import FILE, load
 from ..records.files import write_whole
 from .voice import Voice, translate, verb
@@ -65,6 +66,11 @@ def init(
             raise ProjectError(f"{path} does not exist", try_="check the path")
     paths = [_relative(path, folder) for path in (documents, pairs) if path is not None]
     sources = [Source(path=p, licence=licence or "", owner=owner or "", basis=basis) for p in paths]  # type: ignore[arg-type]
+    try:
+        for source in sources:
+            licences.check(source)
+    except SourceError as error:
+        raise ProjectError(error.what, where="--licence, --owner", try_=error.try_) from None
     text = _file(name or _name(folder), sources, grounded=documents is not None, tuned=pairs is not None)
     write_whole(target, text.encode())
     try:

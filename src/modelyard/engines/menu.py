@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -32,6 +33,7 @@ class EngineSpec:
     packages: tuple[str, ...]  # distributions whose versions can change what is measured
     formats: tuple[str, ...]  # "gguf", "safetensors", or "any"
     gives: frozenset[str] = frozenset()
+    libraries: tuple[tuple[str, str], ...] = ()  # of the system, with the package that brings each
 
 
 ENGINES: dict[str, EngineSpec] = {
@@ -52,6 +54,7 @@ ENGINES: dict[str, EngineSpec] = {
             ("xllamacpp",),
             ("gguf",),
             DRAWS | {"json_schema"},
+            (("libgomp.so.1", "apt install libgomp1"),),  # a slim container has none
         ),
         EngineSpec(
             "torch",
@@ -79,12 +82,17 @@ def versions(name: str) -> dict[str, str]:
 
 
 def missing(name: str) -> str | None:
-    """Why an engine cannot run here, with the pip line; None when it can."""
+    """Why an engine cannot run here, with the line that installs what it lacks; None when it can."""
     found = spec(name)
     absent = [package for package in found.packages if _version(package) is None]
-    if not absent:
-        return None
-    return f"the engine {name} needs {', '.join(absent)}: pip install 'modelyard[{found.extra}]'"
+    if absent:
+        return f"the engine {name} needs {', '.join(absent)}: pip install 'modelyard[{found.extra}]'"
+    for library, install in found.libraries:
+        try:
+            ctypes.CDLL(library)
+        except OSError:
+            return f"the engine {name} needs {library}: {install}"
+    return None
 
 
 def start(

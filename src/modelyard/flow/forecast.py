@@ -10,18 +10,19 @@ from ..records.yard import Yard
 from .steps import left_out
 
 # Seconds on two cores with native bf16, measured on the example pydesk (bench/results/line.json);
-# the second figure is a guess for machines without it. Verification asks several candidates.
+# the second figure for AVX2 only. Verification asks several candidates.
 TYPICAL_S: dict[str, tuple[float, float]] = {
     "data.prepare": (5, 15),
     "data.index": (3, 6),
     "train.base": (30, 40),
-    "train.tune": (12, 30),  # besides its budget: loading, measuring the precision, merging
+    "train.tune": (12, 25),  # besides its budget: loading, measuring the precision, merging
     "optimize.convert": (8, 15),
     "verify.reference": (55, 90),
     "verify.measure": (360, 800),
     "verify.race": (40, 60),
     "release.choose": (2, 2),
 }
+TYPICAL_TPS = (420, 190)  # of tuning the example's base
 
 
 def forecast(project: Project, yard: Yard) -> list[tuple[str, float, str]]:
@@ -39,11 +40,14 @@ def forecast(project: Project, yard: Yard) -> list[tuple[str, float, str]]:
     for name, (fast, slow) in TYPICAL_S.items():
         if name in left_out(project):
             continue
-        if name == "train.tune" and project.train.budget.minutes:
-            budget = project.train.budget.minutes * 60
-            rows.append((name, budget + (fast if machine.native_bf16() else slow), "the project's budget"))
+        budget = project.train.budget
+        seconds = fast if machine.native_bf16() else slow
+        if name == "train.tune" and budget.minutes:
+            rows.append((name, seconds + budget.minutes * 60, "the project's budget"))
         elif name in before:
             rows.append((name, before[name], "this yard's last run"))
         else:
-            rows.append((name, fast if machine.native_bf16() else slow, "the example on such a machine"))
+            if name == "train.tune" and budget.tokens:
+                seconds += budget.tokens / TYPICAL_TPS[not machine.native_bf16()]
+            rows.append((name, seconds, "the example on such a machine"))
     return rows

@@ -30,8 +30,9 @@ from .node import Line, Node
 
 ITEMS: dict[Fidelity, int] = {"screen": 48, "full": 300, "report": 400}  # most pairs asked
 FEWEST_ITEMS = 100  # of a full measurement, however slow the machine: fewer say too little
-# What one measurement may take, by the slowest of the verdicts' answers per second at the project's mix.
-SECONDS: dict[Fidelity, float] = {"full": 60, "report": 90}
+# What one measurement may take, by the slowest of the verdicts' answers per second at the project's mix; with
+# an index about twice that, since pairs are asked with their own passage and with what retrieval finds.
+SECONDS: dict[Fidelity, float] = {"full": 30, "report": 45}
 FINALISTS = 2
 REFERENCE_ITEMS = 32  # prompts on which a file is held against its model
 BASE_ITEMS = 4  # the untuned base is compared with, never released

@@ -15,6 +15,7 @@ from .saving import write_json
 NAME = "plan.json"
 # The speed is measured on about this share of the minutes, within these limits in seconds.
 MEASURED_SHARE, MEASURED_MIN_S, MEASURED_MAX_S = 0.02, 2.0, 10.0
+STEPS_MIN = 3  # counted: the second step may still pay for warming up
 RESERVE = 0.03  # of the minutes: checkpoints, merging, and a machine that grows busier
 # Loading and measuring count as part of the minutes, but never take more than this share of them.
 SPENT_SHARE_MAX = 0.1
@@ -46,7 +47,7 @@ def measure(step: Callable[[int], int], minutes: float) -> Speed:
     start = time.perf_counter()
     speeds: list[float] = []
     number = 0
-    while not speeds or time.perf_counter() - start < limit:
+    while len(speeds) < STEPS_MIN or time.perf_counter() - start < limit:
         begun = time.perf_counter()
         tokens = step(number)
         if number:  # the first step pays for warming up

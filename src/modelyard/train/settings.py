@@ -62,7 +62,7 @@ class Train(Settings):
     """Share of the steps in which the rate rises."""
     sequence_tokens: int = Field(default=512, ge=32, le=32768)
     """Tokens of one packed row; no sample may be longer."""
-    batch_tokens: int = Field(default=1024, ge=32)
+    batch_tokens: int = Field(default=512, ge=32)
     """Tokens of one optimizer step."""
     clip: float = Field(default=1.0, gt=0)
     """Largest norm of the gradient."""

@@ -64,15 +64,23 @@ class Runner:
 
 
 def measure(
-    engine: Engine, corpus: Sequence[int], mix: Mix, callers: int, *, silence_s: float, seed: int
+    engine: Engine,
+    corpus: Sequence[int],
+    mix: Mix,
+    callers: int,
+    *,
+    silence_s: float,
+    seed: int,
+    fewest: int | None = None,
 ) -> Load:
-    """The load of `callers` at once, after one answer that is not counted.
+    """The load of `callers` at once, after one answer that is not counted; at least `fewest` answers.
 
     Raises EngineError when an answer is shorter than the mix's: the figures would flatter the engine.
     """
-    pool = prompts(corpus, mix.input_tokens, 1 + max(MOST, _fewest(callers)), seed)
+    least = fewest or FEWEST.get(callers, 2 * callers)
+    pool = prompts(corpus, mix.input_tokens, 1 + max(MOST, least), seed)
     _ask(engine, pool[:1], "warm", 1, mix.output_tokens, silence_s)
-    return _load(engine, pool[1:], callers, mix, silence_s)
+    return _load(engine, pool[1:], callers, least, mix, silence_s)
 
 
 def race(
@@ -124,12 +132,14 @@ def seconds(turns: Sequence[Load], mix: Mix) -> Fact:
     return Fact(value, "s/1k answers", n=len(turns), low=low, high=high, level=LEVEL, why=why)
 
 
-def _fewest(callers: int) -> int:
-    return FEWEST.get(callers, 2 * callers)
-
-
-def _load(engine: Engine, pool: Sequence[tuple[int, ...]], callers: int, mix: Mix, silence_s: float) -> Load:
-    fewest = _fewest(callers)
+def _load(
+    engine: Engine,
+    pool: Sequence[tuple[int, ...]],
+    callers: int,
+    fewest: int,
+    mix: Mix,
+    silence_s: float,
+) -> Load:
     done: list[Completion] = []
     seconds = 0.0
     while len(done) < fewest or (seconds < ENOUGH_S and len(done) + callers <= len(pool)):
