@@ -7,6 +7,8 @@ import resource
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -15,12 +17,12 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, select
 from tests.serve.service import Service, add_release, ask, make_key, make_yard, running
 
 from modelyard.prompt import Prompter
 from modelyard.records.clock import now_us
-from modelyard.records.tables.service import hold, serving
+from modelyard.records.tables.service import hold
 from modelyard.records.yard import Yard
 from modelyard.serve import budgets
 
@@ -145,15 +147,23 @@ def test_a_newer_release_is_swapped_in_without_a_failed_request(tmp_path: Path) 
                 pool.submit(keep_asking)
             second = add_release(folder, habits={"step_s": 0.005}, attempt=2)
             wait_for(lambda: any(release == second for _, release in seen))
-            yard = Yard(folder / ".yard")
-            with yard.ledger.write() as connection:  # and back
-                row = {"release_id": first, "at_us": now_us(), "why": "rolled back"}
-                connection.execute(insert(serving).values(**row))
+            roll_back = [
+                sys.executable,
+                "-m",
+                "modelyard",
+                "release",
+                "roll-back",
+                "--reason",
+                "it was worse",
+            ]
+            subprocess.run([*roll_back, "--project", str(folder)], check=True)  # and back
             count = len(seen)
             wait_for(lambda: any(release == first for _, release in seen[count + 8 :]))
+            third = add_release(folder, habits={"step_s": 0.005}, attempt=3)
+            wait_for(lambda: any(release == third for _, release in seen))
             over.set()
         assert {status for status, _ in seen} == {200}
-        assert {event["release_id"] for event in service.events()} == {first, second}
+        assert {event["release_id"] for event in service.events()} == {first, second, third}
 
 
 def test_a_newer_release_that_was_tampered_with_is_not_served(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`release choose`: choose again from the verdicts that stand, as after a change of gates."""
+"""`release`: choose again from the verdicts that stand, or serve an earlier release again."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import click
 from ..errors import ModelyardError, ProjectError
 from ..flow import Node, Stale, Walk, line
 from ..optimize.settings import CONVERT
+from ..records.clock import now_us
 from ..release.settings import CHOOSE
 from ..verify.settings import MEASURE, RACE, REFERENCE
 from .place import Place
@@ -20,7 +21,7 @@ from .voice import Voice, translate, verb
 
 @click.group()
 def release() -> None:
-    """Choose the release again from the verdicts that stand."""
+    """Choose the release again, or serve an earlier one."""
 
 
 @release.command("choose")
@@ -52,4 +53,31 @@ def choose(voice: Voice, folder: Path) -> None:
     voice.done(
         result_of(walk.done, made.id),
         lambda: candidates_table(made) + "\n\n" + translate("release {id}", id=made.id),
+    )
+
+
+@release.command("roll-back")
+@click.argument("id", required=False)
+@click.option("--reason", required=True, help="Why; it is kept.")
+@verb("release roll-back")
+def roll_back(voice: Voice, folder: Path, id: str | None, reason: str) -> None:
+    """Serve the release ID again, or the one made before that which is served.
+
+    Every file of it is checked first. It is served until a newer release is made; a running service changes
+    over within seconds, and no request fails.
+    """
+    from ..serve import released, rollback
+
+    place = Place.at(folder)
+    with place.yard.ledger.read() as connection:
+        was = rollback.served(connection)
+        found = id or rollback.before(connection)
+    released.load(place.yard, found, context_tokens=place.project.serve.context_tokens)
+    with place.yard.ledger.write() as connection:
+        rollback.roll_back(connection, found, reason, now_us())
+    voice.done(
+        {"release": found, "before": was},
+        lambda: translate(
+            "release {id} is served from now on; before, it was {before}", id=found, before=was
+        ),
     )

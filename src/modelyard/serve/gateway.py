@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import ModelyardError, ProjectError
 from ..records.yard import Yard
-from . import released
+from . import released, rollback
 from .asking import Asking
 from .books import Books
 from .fleet import Fleet
@@ -46,7 +46,7 @@ class Gateway:
         """Load the release and its engine. Raises what keeps it from being served."""
         secret = await asyncio.wrap_future(self._books.submit(body_secret))
         self.asking = Asking(self._books, self.fleet, self.metrics, self.settings, self.say, secret)
-        id = await asyncio.to_thread(released.newest, self.yard.ledger)
+        id = await asyncio.to_thread(self._chosen)
         if id is None:
             raise ProjectError("there is no release yet", where=str(self.yard.root), try_="modelyard up")
         await self._serve(id)
@@ -86,7 +86,7 @@ class Gateway:
         while True:
             await asyncio.sleep(LOOK_S)
             try:
-                id = await asyncio.to_thread(released.newest, self.yard.ledger)
+                id = await asyncio.to_thread(self._chosen)
                 served = self.fleet.released().id
                 if id is None or id in (served, self._tried):
                     self._tried = "" if id == served else self._tried
@@ -97,6 +97,10 @@ class Gateway:
                 self.say("a newer release is not served: {what}", what=error.what)
             except Exception as error:  # noqa: BLE001 (a release that makes no sense must not end the duty)
                 self.say("a newer release is not served: {what}", what=type(error).__name__)
+
+    def _chosen(self) -> str | None:
+        with self.yard.ledger.read() as connection:
+            return rollback.served(connection)
 
     async def _serve(self, id: str) -> None:
         began = time.monotonic()

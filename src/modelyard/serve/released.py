@@ -9,19 +9,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
-
 from ..errors import ProjectError, RecordError
 from ..index import Bm25
 from ..prompt import Prompter
-from ..records import tables
 from ..records.digest import file_sha256
-from ..records.ledger import Ledger
 from ..records.shapes import Record
 from ..records.yard import Yard
+from .rollback import STEP
 
 SUMS = "SHA256SUMS"
-STEP = "release.choose"
 
 
 @dataclass(frozen=True)
@@ -42,20 +38,6 @@ class Released:
     prompter: Prompter
     index: Bm25 | None
     passages: int
-
-
-def newest(ledger: Ledger) -> str | None:
-    """The id of the release to serve: the newest row of `serving`, else the newest release made."""
-    serving, record = tables.service.serving, tables.record
-    with ledger.read() as connection:
-        chosen = connection.execute(
-            select(serving.c.release_id).order_by(serving.c.seq.desc()).limit(1)
-        ).scalar()
-        if chosen is not None:
-            return str(chosen)
-        made = select(record.c.id).where(record.c.step == STEP)
-        found = connection.execute(made.order_by(record.c.ended.desc(), record.c.id).limit(1)).scalar()
-    return None if found is None else str(found)
 
 
 def load(yard: Yard, id: str, *, context_tokens: int) -> Released:
