@@ -73,7 +73,7 @@ def test_from_prices_to_the_preview_of_an_invoice(command: Command, tmp_path: Pa
     ]
     assert told["total"] == "29.90"
     page = command("invoice", "preview", "--customer", "acme", "--period", period)
-    assert "29.90 USD before tax, from 2 requests" in page.out
+    assert "29.90 USD before tax, requests: 2" in page.out
     then = command(
         "invoice", "preview", "--customer", "acme", "--period", period, "--cutoff", since, "--json"
     )

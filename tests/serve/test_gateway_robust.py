@@ -364,3 +364,19 @@ def test_a_ledger_that_cannot_be_written_refuses(tmp_path: Path) -> None:
         assert (response.status_code, response.json()["error"]["code"]) == (503, "ledger_unavailable")
         assert client.post(PATH, json=ask("Hello")).status_code == 200
         assert len(service.events()) == 2
+
+
+def test_a_backup_of_a_running_service_serves_in_an_empty_folder(tmp_path: Path) -> None:
+    folder, copy, other = make_yard(tmp_path / "yard"), tmp_path / "copy", tmp_path / "other"
+    key = make_key(folder)
+    modelyard = [sys.executable, "-m", "modelyard"]
+    with running(folder) as service, service.client(key) as client:
+        assert client.post(PATH, json=ask("Hello")).status_code == 200
+        subprocess.run([*modelyard, "backup", str(copy), "--project", str(folder)], check=True)
+        client.post(PATH, json=ask("This is not in the copy"))
+    other.mkdir()
+    subprocess.run([*modelyard, "restore", str(copy), "--project", str(other)], check=True)
+    shutil.rmtree(folder)
+    with running(other) as service, service.client(key) as client:
+        assert client.post(PATH, json=ask("Hello")).status_code == 200
+        assert len(service.events()) == 2

@@ -75,7 +75,7 @@ def _page(told: dict[str, Any]) -> str:
     parts = [table(head, rows)] if rows else [translate("nothing was used or due in this month")]
     parts.append(
         translate(
-            "{customer}, {period}: {total} {currency} before tax, from {requests} requests, as of {cutoff}",
+            "{customer}, {period}: {total} {currency} before tax, requests: {requests}, as of {cutoff}",
             **{
                 name: told[name] for name in ("customer", "period", "total", "currency", "requests", "cutoff")
             },

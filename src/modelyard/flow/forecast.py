@@ -12,14 +12,14 @@ from .steps import left_out
 # Seconds on two cores with native bf16, measured on the example pydesk (bench/results/line.json);
 # the second figure for AVX2 only. Verification asks several candidates.
 TYPICAL_S: dict[str, tuple[float, float]] = {
-    "data.prepare": (5, 15),
-    "data.index": (3, 6),
-    "train.base": (30, 40),
+    "data.prepare": (5, 11),
+    "data.index": (3, 5),
+    "train.base": (30, 23),
     "train.tune": (12, 25),  # besides its budget: loading, measuring the precision, merging
-    "optimize.convert": (8, 15),
-    "verify.reference": (55, 90),
-    "verify.measure": (360, 800),
-    "verify.race": (40, 60),
+    "optimize.convert": (8, 14),
+    "verify.reference": (55, 72),
+    "verify.measure": (360, 525),
+    "verify.race": (40, 90),
     "release.choose": (2, 2),
 }
 TYPICAL_TPS = (420, 190)  # of tuning the example's base
