@@ -170,11 +170,17 @@ class Words:
     def _new(self, *, rest: bool) -> str:
         before = self._prompter.decode(self._ids[self._from : self._told])
         text = self._prompter.decode(self._ids[self._from :])
-        waiting = len(self._ids) - self._told
-        # A character has at most four bytes, so bytes that spell none after four tokens never will.
-        if not rest and waiting < LONGEST_CHARACTER and text.endswith(UNFINISHED):
-            return ""
-        self._from, self._told = self._told, len(self._ids)
+        end = len(self._ids)
+        if not rest and text.endswith(UNFINISHED):
+            if end - self._told < LONGEST_CHARACTER:
+                return ""
+            # Bytes that spell none after four tokens never will, but the last three may still begin one.
+            for end in range(len(self._ids) - LONGEST_CHARACTER + 1, len(self._ids) + 1):
+                certain = self._prompter.decode(self._ids[self._from : end])
+                if text.startswith(certain):
+                    text = certain
+                    break
+        self._from, self._told = self._told, end
         return text[len(before) :]
 
 

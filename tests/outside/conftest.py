@@ -11,7 +11,7 @@ from tests.serve.service import Service, make_key, make_yard, running
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """Not grounded: it says back what it is told."""
-    folder = make_yard(tmp_path_factory.mktemp("outside") / "yard", habits={"step_s": 0.002})
+    folder = make_yard(tmp_path_factory.mktemp("outside") / "yard", habits={"step_s": 0.01})
     with running(folder) as found:
         yield found
 

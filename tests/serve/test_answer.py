@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.tiny import tiny_model
 
@@ -68,8 +68,9 @@ def test_the_text_of_all_pieces_is_the_text_of_the_whole(prompter: Prompter, tex
     assert all(later.startswith(earlier) for earlier, later in pairwise(seen))
 
 
-@settings(max_examples=100, deadline=None)
-@given(st.lists(st.integers(3, 319), max_size=30))
+@settings(max_examples=300, deadline=None)
+@example([97, 97, 97, 129, 97])  # a character begins right behind three bytes that spell none
+@given(st.lists(st.integers(3, 319), max_size=30) | st.lists(st.integers(90, 260), max_size=12))
 def test_any_tokens_become_text_though_they_spell_no_characters(prompter: Prompter, ids: list[int]) -> None:
     words = Words(prompter)
     told = "".join(words.feed((id,)) for id in ids) + words.rest()

@@ -35,6 +35,13 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 @pytest.fixture(scope="module")
+def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A second and more for a long answer, so that a client can go away in the middle of it."""
+    with running(make_yard(tmp_path_factory.mktemp("slow") / "yard", habits={"step_s": 0.02})) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
 def key(service: Service) -> str:
     return make_key(service.folder)
 
@@ -340,8 +347,9 @@ def wait_for(what: Any, most_s: float = 10.0) -> Any:
 
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "plain"])
 def test_a_client_that_goes_away_stops_the_engine_and_pays_for_what_was_written(
-    service: Service, key: str, stream: bool
+    slow: Service, stream: bool
 ) -> None:
+    service, key = slow, make_key(slow.folder)
     before = len(service.events())
     body = json.dumps(ask("word " * 60, max_tokens=200, stream=stream)).encode()
     host, port = service.url.removeprefix("http://").split(":")
@@ -351,7 +359,7 @@ def test_a_client_that_goes_away_stops_the_engine_and_pays_for_what_was_written(
             f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
         )
         link.sendall(head.encode() + body)
-        time.sleep(0.15)
+        time.sleep(0.3)
     event = wait_for(lambda: service.events()[before:])[0]
     assert event["finish"] == "cancelled"
     assert 0 < event["output_tokens"] < 150
