@@ -11,9 +11,9 @@ from tests.bill.oracle import Version, expected, rounded
 from tests.bill.shop import DAY, NOVEMBER, Shop, event, proposed
 
 from modelyard.bill import prices
-from modelyard.bill.invoice import preview_by
+from modelyard.bill.invoice import preview
 from modelyard.bill.money import digits
-from modelyard.bill.report import usage_by
+from modelyard.bill.report import usage
 
 RATES = st.decimals(0, 2_000_000, places=6).map(str)  # dear, so that a few tokens make whole money
 SMALL = st.integers(0, 12)
@@ -102,7 +102,7 @@ def test_every_line_and_every_event_is_what_the_oracle_says(shop: Shop, history:
     should = expected(told, start, dedupe(changes), in_place_of, history["timezone"], now_us)
     found = {}
     for period in ("2026-10", "2026-11", "2026-12"):
-        shown = preview_by(shop.ledger.read, who, period, now_us)
+        shown = preview(shop.ledger.read, who, period, now_us)
         for line in shown["lines"]:
             if not line["item"].endswith(".included"):
                 key = (period, line["price_version"], line["item"])
@@ -112,7 +112,7 @@ def test_every_line_and_every_event_is_what_the_oracle_says(shop: Shop, history:
                 assert Fraction(line["charged"]) == 0
         assert Fraction(shown["total"]) == sum(Fraction(line["charged"]) for line in shown["lines"])
     assert found == should.charged
-    events = usage_by(shop.ledger.read, who, None, now_us)["events"]
+    events = usage(shop.ledger.read, who, None, now_us)["events"]
     assert {e["id"]: (Fraction(e["list"]), Fraction(e["charged"])) for e in events} == should.events
 
 

@@ -18,8 +18,8 @@ from tests.bill.shop import DAY, NOVEMBER, NOW, Shop, event, lines, proposed
 from modelyard.bill import export, quarantine
 from modelyard.bill.cloudevents import Incoming, Unreadable, line, parse
 from modelyard.bill.intake import CHUNK, take
-from modelyard.bill.invoice import preview_by
-from modelyard.bill.report import usage_by
+from modelyard.bill.invoice import preview
+from modelyard.bill.report import usage
 from modelyard.errors import ProjectError
 from modelyard.records import audit
 
@@ -32,7 +32,7 @@ def _published(shop: Shop) -> None:
 
 
 def totals(shop: Shop, who: str) -> Any:
-    return usage_by(shop.ledger.read, who, None, NOW), preview_by(shop.ledger.read, who, "2026-11", NOW)
+    return usage(shop.ledger.read, who, None, NOW), preview(shop.ledger.read, who, "2026-11", NOW)
 
 
 def waiting(shop: Shop, who: str) -> list[quarantine.Aside]:
@@ -246,7 +246,7 @@ def test_an_operator_admits_or_rejects_once_and_with_a_reason(shop: Shop) -> Non
             with pytest.raises(ProjectError, match=match):
                 act(connection, seq, reason, NOW)
         audit.verify(connection)
-    assert usage_by(shop.ledger.read, who, None, NOW)["requests"] == 1
+    assert usage(shop.ledger.read, who, None, NOW)["requests"] == 1
     assert [one.seq for one in waiting(shop, who)] == [neg]
     again = shop.take([event("old", who, NOW - 50 * DAY), event("big", who, input_tokens=10**10)])
     assert (again.duplicates, again.counted) == (2, 0)
@@ -263,7 +263,7 @@ def test_an_unknown_customer_is_admitted_once_it_is_known(shop: Shop) -> None:
         customers.add(connection, "newcomer", "USD", START)
         contracts.start(connection, "newcomer", "starter", START)
         quarantine.admit(connection, seq, "signed meanwhile", NOW)
-    assert usage_by(shop.ledger.read, "newcomer", None, NOW)["requests"] == 1
+    assert usage(shop.ledger.read, "newcomer", None, NOW)["requests"] == 1
 
 
 def test_a_void_of_another_customer_withdraws_nothing(shop: Shop) -> None:
@@ -272,7 +272,7 @@ def test_a_void_of_another_customer_withdraws_nothing(shop: Shop) -> None:
     shop.take(
         [{**event("mine", one), **source}, {**event("x", other, kind="void", refers_to="mine"), **source}]
     )
-    assert usage_by(shop.ledger.read, one, None, NOW)["requests"] == 1
+    assert usage(shop.ledger.read, one, None, NOW)["requests"] == 1
 
 
 def test_a_customer_is_told_nothing_of_another(shop: Shop) -> None:
@@ -300,7 +300,7 @@ def test_an_import_that_is_cut_off_is_finished_by_the_same_import(shop: Shop) ->
 
     with pytest.raises(KeyboardInterrupt):
         take(dies, given, clock=lambda: NOW)
-    assert usage_by(shop.ledger.read, who, None, NOW)["requests"] == CHUNK
+    assert usage(shop.ledger.read, who, None, NOW)["requests"] == CHUNK
     again = take(shop.ledger.write, given, clock=lambda: NOW)
     assert (again.duplicates, again.counted) == (CHUNK, 2 * CHUNK)
 

@@ -9,8 +9,8 @@ import pytest
 from tests.bill.shop import DAY, NOVEMBER, NOW, STARTER, Shop, event, proposed
 
 from modelyard.bill import contracts, customers, prices
-from modelyard.bill.invoice import preview_by
-from modelyard.bill.report import usage_by
+from modelyard.bill.invoice import preview
+from modelyard.bill.report import usage
 from modelyard.errors import ProjectError
 from modelyard.records import audit
 
@@ -96,15 +96,15 @@ def test_a_typo_is_set_right_for_past_and_future(shop: Shop) -> None:
     shop.publish(proposed(h=plan(monthly="290", included_tokens=0, per_million_output="120")))
     who = shop.customer("h")
     assert shop.take([event("1", who, output_tokens=1_000_000, input_tokens=0)]).counted == 1
-    assert preview_by(shop.ledger.read, who, "2026-11", NOW)["total"] == "410.00"
+    assert preview(shop.ledger.read, who, "2026-11", NOW)["total"] == "410.00"
     right = shop.publish(proposed(h=plan(included_tokens=0)), NOW + 1)["h"].id
     with shop.ledger.write() as connection:
         prices.rerate(connection, "h@1", right, "a point was forgotten", NOW + 2)
         prices.rerate(connection, "h@1", right, "a point was forgotten", NOW + 3)
-    assert preview_by(shop.ledger.read, who, "2026-11", NOW + 2)["total"] == "30.20"
-    assert usage_by(shop.ledger.read, who, None, NOW + 2)["events"][0]["price_version"] == right
+    assert preview(shop.ledger.read, who, "2026-11", NOW + 2)["total"] == "30.20"
+    assert usage(shop.ledger.read, who, None, NOW + 2)["events"][0]["price_version"] == right
     # What was said of an earlier moment stays true of it.
-    assert preview_by(shop.ledger.read, who, "2026-11", NOW)["total"] == "410.00"
+    assert preview(shop.ledger.read, who, "2026-11", NOW)["total"] == "410.00"
 
 
 def test_chains_of_re_rates_are_followed_and_rings_refused(shop: Shop) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import insert
 from tests.bill.shop import NOVEMBER, Shop, event, lines, proposed
 
 from modelyard.bill.intake import take
-from modelyard.bill.invoice import preview_by
+from modelyard.bill.invoice import preview
 from modelyard.records.tables.service import usage_event
 
 
@@ -47,7 +47,7 @@ def fill(shop: Shop, who: str, count: int) -> None:
 def rated(shop: Shop, who: str, count: int) -> float:
     """Seconds that the preview takes; its sums are checked."""
     began = time.perf_counter()
-    told = preview_by(shop.ledger.read, who, "2026-11", NOVEMBER.end_us)
+    told = preview(shop.ledger.read, who, "2026-11", NOVEMBER.end_us)
     seconds = time.perf_counter() - began
     assert told["requests"] == count - 2 * (count // 1000)
     tokens = sum(line["quantity"] for line in told["lines"] if line["item"] != "monthly")

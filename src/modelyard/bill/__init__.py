@@ -23,9 +23,8 @@ _WHERE = {
     "Rated": "rating",
     "UsageEvent": "rating",
     "rate": "rating",
-    "usage": "report",
-    "usage_by": "report",
     "preview": "invoice",
+    "usage": "report",
 }
 
 __all__ = [
@@ -48,7 +47,6 @@ __all__ = [
     "rates_of",
     "rerate",
     "usage",
-    "usage_by",
 ]
 
 

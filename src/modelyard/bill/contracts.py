@@ -123,14 +123,14 @@ def last_versions(connection: Connection, at_us: int) -> dict[str, str]:
     return found | {row.contract_id: row.plan_version_id for row in connection.execute(changes)}
 
 
-def of_customer(connection: Connection, customer: str) -> list[str]:
-    """The ids of all contracts of a customer, the ended ones too, by their start."""
+def of_customer(connection: Connection, customer: str, known_us: int) -> list[ContractVersion]:
+    """All contracts of a customer, the ended ones too, by their start; each as it was known then."""
     query = (
         select(contract.c.id)
         .where(contract.c.customer_id == customer)
         .order_by(contract.c.start_us, contract.c.id)
     )
-    return list(connection.execute(query).scalars())
+    return [load(connection, id, known_us) for id in connection.execute(query).scalars().all()]
 
 
 def load(connection: Connection, id: str, known_us: int) -> ContractVersion:

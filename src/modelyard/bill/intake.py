@@ -190,8 +190,7 @@ def contracts_of(connection: Connection, customer: str, at_us: int) -> list[Cont
     """A customer's contracts, the newest first; None for an unknown customer."""
     if not customers.known(connection, customer):
         return None
-    ids = contracts.of_customer(connection, customer)
-    return [contracts.load(connection, id, at_us) for id in reversed(ids)]
+    return contracts.of_customer(connection, customer, at_us)[::-1]
 
 
 def _rows(connection: Connection, table: Table, keys: Sequence[Key]) -> Sequence[Row[Any]]:

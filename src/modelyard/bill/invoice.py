@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import Any
-
-from sqlalchemy import Connection
 
 from ..records.clock import now_us
 from . import contracts, customers
@@ -25,25 +22,17 @@ _TEXTS = {
 }
 
 
-def preview(
-    connection: Connection, customer: str, period: str, cutoff_us: int | None = None
-) -> dict[str, Any]:
+def preview(read: Open, customer: str, period: str, cutoff_us: int | None = None) -> dict[str, Any]:
     """What the invoice of a month "YYYY-MM" would say if it ended at the cutoff (None: now).
 
     Money is decimal text: `list` and `unit_price` exact, `charged` and `total` rounded to the currency's
-    minor unit, before tax. Raises ProjectError for an unknown customer or no month.
+    minor unit, before tax. Each page of events is read in a short transaction. Raises ProjectError for an
+    unknown customer or no month.
     """
-    return preview_by(lambda: nullcontext(connection), customer, period, cutoff_us)
-
-
-def preview_by(read: Open, customer: str, period: str, cutoff_us: int | None = None) -> dict[str, Any]:
-    """As `preview`, with a short transaction for each page of events."""
     cutoff_us = now_us() if cutoff_us is None else cutoff_us
     with read() as connection:
         who = customers.get(connection, customer)
-        versions = [
-            contracts.load(connection, id, cutoff_us) for id in contracts.of_customer(connection, customer)
-        ]
+        versions = contracts.of_customer(connection, customer, cutoff_us)
     month(period, who.timezone)
     found: list[tuple[str, Month]] = []
     for contract in versions:

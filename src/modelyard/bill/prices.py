@@ -31,6 +31,12 @@ def publish(connection: Connection, prices: Prices, at_us: int) -> dict[str, Pla
     }
 
 
+def publish_first(connection: Connection, prices: Prices | None, plan: str | None, at_us: int) -> None:
+    """Publish the file's prices if `plan` is in them and was never published: who needs a version has one."""
+    if prices is not None and plan in prices.plans and not versions(connection, plan):
+        publish(connection, prices, at_us)
+
+
 def differs(connection: Connection, prices: Prices) -> list[str]:
     """The plans of the file that are not what is charged by: changed, or never published."""
     found = []

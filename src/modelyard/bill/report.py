@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from contextlib import nullcontext
 from typing import Any
-
-from sqlalchemy import Connection
 
 from ..records.clock import now_us
 from . import contracts, customers
@@ -19,7 +16,7 @@ MOST_EVENTS = 1_000  # told one by one, the newest; the sums are always over all
 
 
 def usage(
-    connection: Connection,
+    read: Open,
     customer: str,
     period: str | None = None,
     cutoff_us: int | None = None,
@@ -29,28 +26,15 @@ def usage(
     """A customer's requests in a month "YYYY-MM", or ever, as known at the cutoff (None: now).
 
     `events` are the newest `most`, oldest first; money is exact, as decimal text in `currency`; `list` is
-    before the included quota, `charged` after it. Raises ProjectError for an unknown customer or no month.
+    before the included quota, `charged` after it. Each page of events is read in a short transaction. Raises
+    ProjectError for an unknown customer or no month.
     """
-    return usage_by(lambda: nullcontext(connection), customer, period, cutoff_us, most=most)
-
-
-def usage_by(
-    read: Open,
-    customer: str,
-    period: str | None = None,
-    cutoff_us: int | None = None,
-    *,
-    most: int = MOST_EVENTS,
-) -> dict[str, Any]:
-    """As `usage`, with a short transaction for each page of events."""
     cutoff_us = now_us() if cutoff_us is None else cutoff_us
     newest: deque[RatedEvent] = deque(maxlen=most)
     requests = read_tokens = cached = written = 0
     with read() as connection:
         who = customers.get(connection, customer)
-        versions = [
-            contracts.load(connection, id, cutoff_us) for id in contracts.of_customer(connection, customer)
-        ]
+        versions = contracts.of_customer(connection, customer, cutoff_us)
     for contract in versions:
         span = month(period, contract.timezone) if period is not None else None
         rated = rate(contract, of_contract(read, contract.id, cutoff_us, span), cutoff_us, newest.append)

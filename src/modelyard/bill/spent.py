@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import ceil
 
 from sqlalchemy import Connection, and_, select, update
 
 from ..records.tables.service import budget, budget_window, hold, hold_budget, usage_event
 from .plans import replacements, resolve, versions
-from .rates import NANO
+from .rates import nano
 
 
 def recount(connection: Connection, version_ids: Sequence[str]) -> int:
@@ -47,8 +46,7 @@ def recount(connection: Connection, version_ids: Sequence[str]) -> int:
         )
         total = 0
         for id, read, cached, written in connection.execute(events):
-            price = known[resolve(id, replaced)].rates.list_price(read, cached, written)
-            total += ceil(price * NANO)
+            total += nano(known[resolve(id, replaced)].rates.list_price(read, cached, written))
         place = and_(budget_window.c.budget_id == budget_id, budget_window.c.start_us == start_us)
         if connection.execute(select(budget_window.c.spent).where(place)).scalar() != total:
             connection.execute(update(budget_window).where(place).values(spent=total))

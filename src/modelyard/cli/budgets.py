@@ -9,11 +9,11 @@ from typing import Any
 import click
 
 from ..bill.money import digits, exact
+from ..bill.rates import NANO, exactly
 from ..errors import ProjectError
 from ..records.clock import now_us, written
 from ..serve import budgets as ledger_budgets
 from ..serve.budgets import Budget
-from ..serve.needs import NANO, exactly
 from .place import Place
 from .table import table
 from .voice import Voice, translate, verb

@@ -10,8 +10,7 @@ import click
 
 from ..bill import contracts
 from ..bill import customers as ledger_customers
-from ..bill import prices as ledger_prices
-from ..bill.plans import versions
+from ..bill.prices import publish_first
 from ..errors import ProjectError
 from ..records.clock import now_us
 from .invoice import moment
@@ -57,8 +56,7 @@ def add(
     if since is not None and (plan is None or not 0 <= from_us <= at_us):
         raise ProjectError("--since is when a plan began, in the past", try_="--plan NAME --since 2026-11-01")
     with place.yard.ledger.write() as connection:
-        if prices is not None and plan in prices.plans and not versions(connection, plan):
-            ledger_prices.publish(connection, prices, at_us)  # the first verb that needs a version does it
+        publish_first(connection, prices, plan, at_us)
         new = ledger_customers.add(connection, id, currency, at_us, timezone=timezone, **told)
         if plan is not None:
             contract = contracts.start(connection, id, plan, from_us)

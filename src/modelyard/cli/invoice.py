@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ..bill.invoice import preview_by
+from ..bill import invoice as ledger_invoice
 from ..bill.period import to_us
 from ..errors import ProjectError
 from .place import Place
@@ -40,7 +40,7 @@ def invoice() -> None:
 def preview(voice: Voice, folder: Path, customer: str, period: str, cutoff: str | None) -> None:
     """Show what the invoice of a month would say: each line with its requests and the release behind it."""
     place = Place.at(folder)
-    told = preview_by(place.yard.ledger.read, customer, period, moment(cutoff))
+    told = ledger_invoice.preview(place.yard.ledger.read, customer, period, moment(cutoff))
     voice.done(told, lambda: _page(told))
 
 

@@ -10,8 +10,7 @@ from sqlalchemy import Connection
 
 from .. import bill
 from ..bill import contracts, customers
-from ..bill.plans import versions
-from ..bill.prices import publish
+from ..bill.prices import publish_first
 from ..errors import ProjectError
 from ..records.clock import now_us, written
 from ..records.roles import ROLES
@@ -138,9 +137,7 @@ def _account(connection: Connection, place: Place, customer: str, plan: str | No
         if contracts.open_contract(connection, customer, at_us) is None:
             raise ProjectError(f"the customer {customer!r} has no plan", try_="--plan NAME")
         return
-    prices = place.project.prices
-    if prices is not None and plan in prices.plans and not versions(connection, plan):
-        publish(connection, prices, at_us)  # the first verb that needs a version does it
+    publish_first(connection, place.project.prices, plan, at_us)
     version = bill.current(connection, plan)
     customers.ensure(connection, customer, version.currency, at_us)
     contracts.start(connection, customer, plan, at_us)

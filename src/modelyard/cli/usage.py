@@ -12,10 +12,10 @@ import click
 
 from ..bill import export as outgoing
 from ..bill import quarantine as aside
+from ..bill import report
 from ..bill.cloudevents import LONGEST_LINE
 from ..bill.intake import Taken, take
 from ..bill.period import to_text
-from ..bill.report import MOST_EVENTS, usage_by
 from ..errors import ProjectError
 from ..records.clock import now_us
 from ..records.files import enough_room
@@ -30,7 +30,11 @@ from .voice import Voice, translate, verb
 @click.option("--period", help="The month, such as 2026-11; all of it when absent.")
 @click.option("--cutoff", help="As it was known at this time (ISO 8601); now when absent.")
 @click.option(
-    "--most", type=click.IntRange(0), default=MOST_EVENTS, show_default=True, help="Requests told one by one."
+    "--most",
+    type=click.IntRange(0),
+    default=report.MOST_EVENTS,
+    show_default=True,
+    help="Requests told one by one.",
 )
 @verb("usage")
 def usage(
@@ -45,7 +49,7 @@ def usage(
         return
     if customer is None:
         raise click.UsageError("whose use? --customer NAME, or one of: export, import, quarantine")
-    told = usage_by(Place.at(folder).yard.ledger.read, customer, period, moment(cutoff), most=most)
+    told = report.usage(Place.at(folder).yard.ledger.read, customer, period, moment(cutoff), most=most)
     voice.done(told, lambda: _page(told))
 
 

@@ -129,7 +129,7 @@ async def _usage(gateway: Gateway, request: Request) -> Response:
     period = request.query_params.get("period")
     read = gateway.yard.ledger.read
     try:
-        told = await asyncio.to_thread(bill.usage_by, read, customer, period)
+        told = await asyncio.to_thread(bill.usage, read, customer, period)
     except ProjectError:
         raise invalid("period is a month, such as 2026-11", "period") from None
     except ModelyardError:

@@ -201,29 +201,32 @@ class Asking:
             self._metrics.waiting.dec()
 
     async def _reserve(self, ask: Ask, arrived: float) -> Held:
-        """The reservation; one that only requests under way stand against is tried again for a while."""
-        pause = 0.02
-        while True:
-            future = asyncio.wrap_future(self._books.reserve(ask))
+        """The reservation; where only requests under way stand against it, it waits for them."""
+        try:
             try:
-                return await asyncio.wait_for(asyncio.shield(future), RESERVE_S)
-            except (TimeoutError, asyncio.CancelledError) as error:
-                # It may still be granted, and nobody would use it.
-                future.add_done_callback(lambda done: self._unwanted(ask.request_id, done))
-                if isinstance(error, TimeoutError):
-                    raise busy("the request cannot be written down now", 5.0, "ledger_unavailable") from None
-                raise
-            except KeyRefused:
-                raise Refusal(401, "a valid API key is needed", code="invalid_api_key", again=False) from None
+                return await self._hold(ask, 0.0)
             except Denied as error:
-                if not error.soon or time.monotonic() + pause > arrived + self._settings.queue_s:
-                    raise _denied(error) from None
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, 0.5)
-            except (Duplicate, Conflict) as error:
-                raise _repeated(error) from None
-            except ModelyardError:
-                raise busy("the request cannot be written down now", 5.0, "ledger_unavailable") from None
+                left = arrived + self._settings.queue_s - time.monotonic()
+                if not error.soon or left <= 0:
+                    raise
+                return await self._hold(ask, left)
+        except KeyRefused:
+            raise Refusal(401, "a valid API key is needed", code="invalid_api_key", again=False) from None
+        except Denied as error:
+            raise _denied(error) from None
+        except (Duplicate, Conflict) as error:
+            raise _repeated(error) from None
+        except (ModelyardError, TimeoutError):
+            raise busy("the request cannot be written down now", 5.0, "ledger_unavailable") from None
+
+    async def _hold(self, ask: Ask, patience_s: float) -> Held:
+        future = asyncio.wrap_future(self._books.reserve(ask, patience_s))
+        try:
+            return await asyncio.wait_for(asyncio.shield(future), patience_s + RESERVE_S)
+        except (TimeoutError, asyncio.CancelledError):
+            # It may still be granted, and nobody would use it.
+            future.add_done_callback(lambda done: self._unwanted(ask.request_id, done))
+            raise
 
     def _unwanted(self, id: str, reserved: asyncio.Future[Held]) -> None:
         if not reserved.cancelled() and reserved.exception() is None:

@@ -3,24 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
-from typing import Protocol
 
-
-class Rates(Protocol):
-    """What tokens cost by one plan version; `bill` makes them."""
-
-    @property
-    def plan_version(self) -> str: ...
-
-    @property
-    def currency(self) -> str: ...
-
-    def most(self, input_tokens: int, output_tokens: int) -> int:
-        """The dearest that so many tokens can be, in nano-units, rounded up."""
-
-    def list_price(self, input_tokens: int, cached_tokens: int, output_tokens: int) -> Fraction:
-        """What they cost, exactly, in units of the currency; the cached ones are among the input."""
+from ..bill.rates import Rates
 
 
 @dataclass(frozen=True, slots=True)

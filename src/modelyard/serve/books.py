@@ -17,28 +17,14 @@ from typing import TypeVar
 from sqlalchemy import Connection
 
 from .. import bill
-from ..errors import Conflict, Denied, Duplicate, KeyRefused
+from ..bill.rates import Rates
 from ..records.clock import now_us
 from ..records.ledger import Ledger
-from .asks import Ask, Held, Rates, Settled, Used
+from .asks import Ask, Held, Settled, Used
 from .patience import Patience
 from .reserve import reserve
 from .settle import extend, reap, release, settle
 from .writer import Writer
-
-__all__ = [
-    "LEASE_US",
-    "Ask",
-    "Books",
-    "Conflict",
-    "Denied",
-    "Duplicate",
-    "Held",
-    "KeyRefused",
-    "Rates",
-    "Settled",
-    "Used",
-]
 
 LEASE_US = 30_000_000
 """A hold is freed so long after its last `extend`; the gateway extends every 10 s."""

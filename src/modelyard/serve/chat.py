@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .ground import NOT_STATED, citations
-from .shape import finish_reason, spelt, usage
+from .shape import finish_reason, head, spelt, usage
 from .turn import Turn
 
 
@@ -19,7 +19,7 @@ def whole(turn: Turn) -> dict[str, Any]:
         "logprobs": _logprobs(turn, pieces) if turn.wanted.logprobs else None,
         "finish_reason": finish_reason(turn),
     }
-    return {**_head(turn, "chat.completion"), "choices": [choice], "usage": usage(turn)}
+    return {**head(turn, "chatcmpl", "chat.completion"), "choices": [choice], "usage": usage(turn)}
 
 
 def opening(turn: Turn) -> dict[str, Any] | None:
@@ -43,22 +43,12 @@ def closing(turn: Turn) -> dict[str, Any]:
 
 def counted(turn: Turn) -> dict[str, Any]:
     """The chunk after the last choice."""
-    return {**_head(turn, "chat.completion.chunk"), "choices": [], "usage": usage(turn)}
-
-
-def _head(turn: Turn, kind: str) -> dict[str, Any]:
-    return {
-        "id": f"chatcmpl-{turn.id}",
-        "object": kind,
-        "created": turn.created,
-        "model": turn.released.model,
-        "system_fingerprint": turn.released.id,
-    }
+    return {**head(turn, "chatcmpl", "chat.completion.chunk"), "choices": [], "usage": usage(turn)}
 
 
 def _chunk(turn: Turn, new: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
     choice = {"index": 0, "delta": new, "logprobs": None, "finish_reason": finish}
-    chunk: dict[str, Any] = {**_head(turn, "chat.completion.chunk"), "choices": [choice]}
+    chunk: dict[str, Any] = {**head(turn, "chatcmpl", "chat.completion.chunk"), "choices": [choice]}
     if turn.wanted.include_usage:
         chunk["usage"] = None
     return chunk

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .ground import citations
-from .shape import finish_reason, spelt, usage
+from .shape import finish_reason, head, spelt, usage
 from .turn import Turn
 
 
@@ -13,7 +13,7 @@ def whole(turn: Turn) -> dict[str, Any]:
     """A plain reply."""
     choice = _choice(turn, turn.answer.text, turn.answer.pieces, finish_reason(turn))
     _cite(turn, choice)
-    return {**_head(turn), "choices": [choice], "usage": usage(turn)}
+    return {**head(turn, "cmpl", "text_completion"), "choices": [choice], "usage": usage(turn)}
 
 
 def opening(turn: Turn) -> dict[str, Any] | None:
@@ -35,21 +35,11 @@ def closing(turn: Turn) -> dict[str, Any]:
 
 def counted(turn: Turn) -> dict[str, Any]:
     """The chunk after the last choice."""
-    return {**_head(turn), "choices": [], "usage": usage(turn)}
-
-
-def _head(turn: Turn) -> dict[str, Any]:
-    return {
-        "id": f"cmpl-{turn.id}",
-        "object": "text_completion",
-        "created": turn.created,
-        "model": turn.released.model,
-        "system_fingerprint": turn.released.id,
-    }
+    return {**head(turn, "cmpl", "text_completion"), "choices": [], "usage": usage(turn)}
 
 
 def _chunk(turn: Turn, choice: dict[str, Any]) -> dict[str, Any]:
-    chunk = {**_head(turn), "choices": [choice]}
+    chunk = {**head(turn, "cmpl", "text_completion"), "choices": [choice]}
     if turn.wanted.include_usage:
         chunk["usage"] = None
     return chunk

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from .. import bill
+from ..bill.rates import Rates
 from ..errors import ModelyardError, ProjectError
 from ..records.clock import now_us
 from ..records.ledger import Ledger
 from ..records.roles import Action, allowed
 from . import keys
-from .asks import Rates
 from .keys import Key
 from .refusals import Refusal, busy
 

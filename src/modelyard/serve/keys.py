@@ -7,7 +7,7 @@ import json
 import re
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, insert, select, update
@@ -76,18 +76,18 @@ def create(
     _check(connection, customer_id, role, scopes, at_us, expires_us, (rpm, tpm, concurrency))
     secret = PREFIX + secrets.token_urlsafe(32)
     made = Key(
-        f"key-{secrets.token_hex(8)}",
-        customer_id,
-        role,
-        tuple(scopes),
-        secret[:SHOWN],
-        at_us,
-        expires_us,
-        None,
-        None,
-        rpm,
-        tpm,
-        concurrency,
+        id=f"key-{secrets.token_hex(8)}",
+        customer_id=customer_id,
+        role=role,
+        scopes=tuple(scopes),
+        prefix=secret[:SHOWN],
+        created_us=at_us,
+        expires_us=expires_us,
+        revoked_us=None,
+        replaces=None,
+        requests_per_minute=rpm,
+        tokens_per_minute=tpm,
+        concurrency=concurrency,
     )
     _put(connection, made, secret, "key.created")
     return made, secret
@@ -102,19 +102,12 @@ def rotate(connection: Connection, id: str, at_us: int, grace_us: int = GRACE_US
     if not old.valid(at_us):
         raise ProjectError(f"the key {old.id} is over", try_="`modelyard keys create` makes another")
     secret = PREFIX + secrets.token_urlsafe(32)
-    new = Key(
-        f"key-{secrets.token_hex(8)}",
-        old.customer_id,
-        old.role,
-        old.scopes,
-        secret[:SHOWN],
-        at_us,
-        old.expires_us,
-        None,
-        old.id,
-        old.requests_per_minute,
-        old.tokens_per_minute,
-        old.concurrency,
+    new = replace(
+        old,
+        id=f"key-{secrets.token_hex(8)}",
+        prefix=secret[:SHOWN],
+        created_us=at_us,
+        replaces=old.id,
     )
     _put(connection, new, secret, "key.rotated")
     end = at_us + grace_us if old.expires_us is None else min(old.expires_us, at_us + grace_us)

@@ -5,25 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from math import ceil
 from typing import Any
 
 from sqlalchemy import Row
 
-from .asks import Rates
-
-NANO = 10**9
-
-
-def nano(amount: Fraction) -> int:
-    """Whole nano-units of the currency, rounded up (R2)."""
-    return ceil(amount * NANO)
-
-
-def exactly(nano: int) -> Fraction:
-    """Nano-units as units of the currency."""
-    return Fraction(nano, NANO)
+from ..bill.rates import Rates
 
 
 @dataclass(frozen=True, slots=True)

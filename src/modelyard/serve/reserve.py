@@ -7,9 +7,10 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from ..bill.rates import Rates
 from ..errors import Conflict, Denied, Duplicate, KeyRefused
 from . import statements as sql
-from .asks import Ask, Held, Rates
+from .asks import Ask, Held
 from .needs import Need, told, warned
 from .windows import window
 from .writer import Stands

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, insert, select
 
+from ..bill.period import to_us
 from ..errors import ProjectError
 from ..records import audit
 from ..records.tables import record
@@ -23,7 +24,7 @@ def served(connection: Connection) -> str | None:
     ).first()
     if newest is None:
         return None
-    if put_back is not None and put_back.at_us >= _us(newest.ended):
+    if put_back is not None and put_back.at_us >= to_us(datetime.fromisoformat(newest.ended)):
         return str(put_back.release_id)
     return str(newest.id)
 
@@ -47,7 +48,3 @@ def roll_back(connection: Connection, id: str, why: str, at_us: int) -> None:
     """Serve `id` from now on, until a newer release is made or another is put back."""
     audit.append(connection, "release.roll-back", id, {"from": served(connection), "at_us": at_us})
     connection.execute(insert(serving).values(release_id=id, at_us=at_us, why=why))
-
-
-def _us(written: str) -> int:
-    return int(datetime.fromisoformat(written).timestamp() * 1_000) * 1_000

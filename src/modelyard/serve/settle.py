@@ -8,10 +8,10 @@ from typing import Any
 from sqlalchemy import Connection
 
 from ..bill import TOKENS
+from ..bill.rates import Rates, nano
 from ..errors import Denied, RecordError
 from . import statements as sql
-from .asks import Rates, Settled, Used
-from .needs import nano
+from .asks import Settled, Used
 
 
 def settle(

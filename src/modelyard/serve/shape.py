@@ -29,6 +29,17 @@ class Shape(Protocol):
         """The chunk of a stream that carries the usage."""
 
 
+def head(turn: Turn, prefix: str, kind: str) -> dict[str, Any]:
+    """What every reply and chunk begins with."""
+    return {
+        "id": f"{prefix}-{turn.id}",
+        "object": kind,
+        "created": turn.created,
+        "model": turn.released.model,
+        "system_fingerprint": turn.released.id,
+    }
+
+
 def usage(turn: Turn) -> dict[str, Any]:
     """Tokens as they stand in the usage event."""
     read, written = turn.input_tokens, turn.answer.tokens

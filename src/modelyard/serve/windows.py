@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
+
+from ..bill.period import month_of, to_us
 
 SPANS = ("ever", "day", "month")
 
@@ -19,19 +21,16 @@ def window(span: str, timezone: str, at_us: int) -> Window:
         return 0, None
     found = _last.get((span, timezone))
     if found is None or found[1] is None or not found[0] <= at_us < found[1]:
-        found = _last[span, timezone] = _window(span, ZoneInfo(timezone), at_us)
+        found = _last[span, timezone] = _window(span, timezone, at_us)
     return found
 
 
-def _window(span: str, zone: ZoneInfo, at_us: int) -> Window:
-    local = datetime.fromtimestamp(at_us // 1_000_000, zone)
-    start = datetime(local.year, local.month, local.day if span == "day" else 1)
-    after = start + timedelta(days=1 if span == "day" else 32)
+def _window(span: str, timezone: str, at_us: int) -> Window:
     if span == "month":
-        after = after.replace(day=1)
-    return _us(start, zone), _us(after, zone)
-
-
-def _us(local: datetime, zone: ZoneInfo) -> int:
-    """A local time; one that a change of clocks leaves out is the moment of that change."""
-    return int(local.replace(tzinfo=zone).astimezone(UTC).timestamp()) * 1_000_000
+        month = month_of(at_us, timezone)
+        return month.start_us, month.end_us
+    zone = ZoneInfo(timezone)
+    local = datetime.fromtimestamp(at_us // 1_000_000, zone)
+    day = datetime(local.year, local.month, local.day)
+    # A midnight that a change of clocks leaves out is the moment of that change.
+    return to_us(day.replace(tzinfo=zone)), to_us((day + timedelta(days=1)).replace(tzinfo=zone))
