@@ -1,20 +1,28 @@
-"""Writes docs/project-file.md from the settings themselves: `python docs/reference.py`."""
+"""Writes docs/project-file.md and docs/openapi.json from the code: `python docs/reference.py`."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 from modelyard.project import schema
 from modelyard.records.facts import FACTS
+from modelyard.serve.openapi import document
 
 TARGET = Path(__file__).parent / "project-file.md"
+OPENAPI = Path(__file__).parent / "openapi.json"
 
 HEAD = """# The project file, setting by setting
 
 Made from the code by `python docs/reference.py`; a test compares the two.
 `modelyard doctor --schema` prints the same as a JSON schema for editors.
 """
+
+
+def openapi() -> str:
+    """The service's OpenAPI document."""
+    return json.dumps(document(), indent=1) + "\n"
 
 
 def page() -> str:
@@ -71,3 +79,4 @@ def _short(value: Any) -> str:
 
 if __name__ == "__main__":
     TARGET.write_text(page(), "utf-8")
+    OPENAPI.write_text(openapi(), "utf-8")

@@ -13,13 +13,14 @@ from modelyard.cli.main import VERBS
 ROOT = Path(__file__).parent.parent
 
 
-def test_the_reference_page_is_made_from_the_settings() -> None:
+def test_the_reference_pages_are_made_from_the_code() -> None:
     spec = importlib.util.spec_from_file_location("reference", ROOT / "docs" / "reference.py")
     assert spec is not None
     assert spec.loader is not None
     reference = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(reference)
-    assert reference.TARGET.read_text("utf-8") == reference.page(), "run `python docs/reference.py`"
+    for path, text in ((reference.TARGET, reference.page()), (reference.OPENAPI, reference.openapi())):
+        assert path.read_text("utf-8") == text, "run `python docs/reference.py`"
 
 
 @pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md"])

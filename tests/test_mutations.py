@@ -40,7 +40,7 @@ MUTATIONS = {
         "to_minor(amount, version.currency),\n            parts",
         "sum(n * to_minor(amount / quantity * q / n, version.currency) for q, n in found.values()),\n"
         "            parts",
-        "tests/bill",
+        "tests/bill/test_rating.py",
     ),
     "money is a float, rounded up": (
         "bill/money.py",
@@ -52,7 +52,7 @@ MUTATIONS = {
         "bill/period.py",
         "    zone = ZoneInfo(timezone)\n",
         "    zone = UTC\n",
-        "tests/bill",
+        "tests/bill/test_period.py",
     ),
     "days have no time zone": (
         "serve/windows.py",

@@ -15,10 +15,8 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from tests.serve.service import Service, ask, make_key, make_yard, running
 
-from modelyard.records.yard import Yard
-from modelyard.serve.app import routes
-from modelyard.serve.gateway import Gateway
-from modelyard.serve.settings import Serve
+from modelyard.serve.app import ROUTES
+from modelyard.serve.openapi import document
 
 PATH = "/v1/chat/completions"
 SETTINGS = "{callers: 8, context_tokens: 256, body_kib: 64}"
@@ -36,17 +34,9 @@ def key(service: Service) -> str:
 
 
 @pytest.fixture(scope="module")
-def api(service: Service, key: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The OpenAPI document of the very routes, which nothing serves."""
-
-    async def document() -> dict[str, Any]:
-        folder = tmp_path_factory.mktemp("openapi") / ".yard"
-        gateway = Gateway(Yard(folder), Serve(), lambda text, **values: None)
-        found = routes(gateway).openapi()
-        await gateway.close()
-        return found
-
-    schema = schemathesis.openapi.from_dict(asyncio.run(document()))
+def api(service: Service, key: str) -> Any:
+    """The OpenAPI document, which nothing serves."""
+    schema = schemathesis.openapi.from_dict(document())
     schema.config.update(base_url=service.url, headers={"Authorization": f"Bearer {key}"})
     return schema
 
@@ -71,6 +61,11 @@ def describe(api: Any, examples: int) -> None:
                 assert set(response.json()["error"]) == {"message", "type", "param", "code"}
 
         answered()
+
+
+def test_the_openapi_document_tells_of_every_route_and_of_no_other() -> None:
+    told = {(method.upper(), path) for path, found in document()["paths"].items() for method in found}
+    assert told == set(ROUTES)
 
 
 def test_what_the_openapi_document_allows_is_answered(api: Any) -> None:

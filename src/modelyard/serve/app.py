@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from fastapi import FastAPI, Request
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from .. import __version__
+from .. import bill
 from ..errors import ModelyardError, ProjectError
 from ..records.roles import allowed
 from . import body as bodies
-from . import chat, completions, openapi, parameters
+from . import chat, completions, parameters
 from .envelope import Envelope
 from .gateway import Gateway
 from .metrics import CONTENT_TYPE
@@ -29,68 +33,29 @@ LONGEST_EVENT_ID = 255
 
 def build(gateway: Gateway) -> ASGIApp:
     """The service as an ASGI application."""
-    app = routes(gateway)
-    known = frozenset(getattr(route, "path", "") for route in app.routes)
-    return Envelope(app, gateway.metrics, gateway.say, known)
+    routes = [
+        Route(path, partial(answer, gateway), methods=[method]) for (method, path), answer in ROUTES.items()
+    ]
+    handlers = {Refusal: _refused, HTTPException: _no_route, Exception: _failed}
+    app = Starlette(routes=routes, exception_handlers=handlers)
+    app.router.redirect_slashes = False
+    return Envelope(app, gateway.metrics, gateway.say, frozenset(path for _, path in ROUTES))
 
 
-def routes(gateway: Gateway) -> FastAPI:
-    """The routes; `openapi()` of it describes them, but nothing serves that document."""
-    app = FastAPI(
-        title="Modelyard",
-        version=__version__,
-        docs_url=None,
-        redoc_url=None,
-        openapi_url=None,
-        redirect_slashes=False,
-    )
-    app.add_exception_handler(Refusal, _refused)
-    app.add_exception_handler(HTTPException, _no_route)
+async def _models(gateway: Gateway, request: Request) -> Response:
+    await gateway.keyring.bearer(request.headers.get("authorization"), "ask", "models")
+    _no_query(request)
+    released = gateway.fleet.released()
+    model = {"id": released.model, "object": "model", "created": released.created, "owned_by": "modelyard"}
+    return reply({"object": "list", "data": [model]}, headers={"x-modelyard-release": released.id})
 
-    @app.get("/v1/models", **openapi.MODELS)
-    async def models(request: Request) -> Response:
-        await gateway.keyring.bearer(request.headers.get("authorization"), "ask", "models")
-        _no_query(request)
-        released = gateway.fleet.released()
-        model = {
-            "id": released.model,
-            "object": "model",
-            "created": released.created,
-            "owned_by": "modelyard",
-        }
-        return reply({"object": "list", "data": [model]}, headers={"x-modelyard-release": released.id})
 
-    @app.post("/v1/chat/completions", **openapi.CHAT)
-    async def ask_chat(request: Request) -> Response:
-        return await _ask(gateway, request, "chat", parameters.chat, chat)
+async def _chat(gateway: Gateway, request: Request) -> Response:
+    return await _ask(gateway, request, "chat", parameters.chat, chat)
 
-    @app.post("/v1/completions", **openapi.COMPLETIONS)
-    async def ask_completion(request: Request) -> Response:
-        return await _ask(gateway, request, "completions", parameters.completion, completions)
 
-    @app.get("/v1/usage", **openapi.USAGE)
-    async def usage(request: Request) -> Response:
-        return await _usage(gateway, request)
-
-    @app.get("/healthz", **openapi.HEALTH)
-    async def healthz() -> Response:
-        return reply({"status": "alive"})
-
-    @app.get("/readyz", **openapi.READY)
-    async def readyz() -> Response:
-        gateway.ready()
-        return reply({"status": "ready"})
-
-    @app.get("/metrics", **openapi.METRICS)
-    async def metrics(request: Request) -> Response:
-        if not _on_this_machine(request):
-            bearer = await gateway.keyring.find(request.headers.get("authorization"))
-            # Whoever may not see them does not learn that they are here.
-            if bearer is None or not allowed(bearer.key.role, "metrics") or not bearer.key.may("metrics"):
-                raise Refusal(404, "there is nothing here", code="not_found")
-        return Response(gateway.metrics.text(), media_type=None, headers={"content-type": CONTENT_TYPE})
-
-    return app
+async def _completion(gateway: Gateway, request: Request) -> Response:
+    return await _ask(gateway, request, "completions", parameters.completion, completions)
 
 
 async def _ask(
@@ -115,10 +80,6 @@ async def _ask(
 
 
 async def _usage(gateway: Gateway, request: Request) -> Response:
-    import asyncio
-
-    from .. import bill
-
     bearer = await gateway.keyring.bearer(request.headers.get("authorization"), "usage.own", "usage")
     unknown = sorted(set(request.query_params) - {"period"})
     if unknown or len(request.query_params.multi_items()) > 1:
@@ -135,6 +96,36 @@ async def _usage(gateway: Gateway, request: Request) -> Response:
     except ModelyardError:
         raise busy("the ledger cannot be read", 5.0, "ledger_unavailable") from None
     return reply(told)
+
+
+async def _healthz(_: Gateway, __: Request) -> Response:
+    return reply({"status": "alive"})
+
+
+async def _readyz(gateway: Gateway, _: Request) -> Response:
+    gateway.ready()
+    return reply({"status": "ready"})
+
+
+async def _metrics(gateway: Gateway, request: Request) -> Response:
+    if not _on_this_machine(request):
+        bearer = await gateway.keyring.find(request.headers.get("authorization"))
+        # Whoever may not see them does not learn that they are here.
+        if bearer is None or not allowed(bearer.key.role, "metrics") or not bearer.key.may("metrics"):
+            raise Refusal(404, "there is nothing here", code="not_found")
+    return Response(gateway.metrics.text(), media_type=None, headers={"content-type": CONTENT_TYPE})
+
+
+ROUTES = {
+    ("GET", "/v1/models"): _models,
+    ("POST", "/v1/chat/completions"): _chat,
+    ("POST", "/v1/completions"): _completion,
+    ("GET", "/v1/usage"): _usage,
+    ("GET", "/healthz"): _healthz,
+    ("GET", "/readyz"): _readyz,
+    ("GET", "/metrics"): _metrics,
+}
+"""All that there is; `openapi.document` describes each."""
 
 
 def _event_id(request: Request) -> str | None:
@@ -178,3 +169,7 @@ async def _no_route(_: Request, error: Exception) -> Response:
             405, "this route has other methods", code="method_not_allowed", headers=headers
         ).response()
     return Refusal(error.status_code, "there is nothing here", code="not_found", headers=headers).response()
+
+
+async def _failed(_: Request, __: Exception) -> Response:
+    return Refusal(500, "something went wrong here", code="internal_error").response()

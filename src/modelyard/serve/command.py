@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+import uvloop
 
 from ..errors import Busy, ProjectError
 from ..records.yard import Yard
@@ -36,7 +37,7 @@ def serve(yard: Yard, settings: Serve, *, host: str, port: int, story: Story) ->
     """
     _keep_quiet()
     with _alone(yard.root), _listening(host, port) as link:
-        asyncio.run(_serve(yard, settings, link, story))
+        uvloop.run(_serve(yard, settings, link, story))
 
 
 async def _serve(yard: Yard, settings: Serve, link: socket.socket, story: Story) -> None:
@@ -121,7 +122,6 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         )[0]
     except (socket.gaierror, UnicodeError):
         raise ProjectError(f"{host!r} is no address", try_="--host 127.0.0.1") from None
-    # With its protocol named: asyncio switches off Nagle's delay (40 ms an answer) only on such sockets.
     link = socket.socket(family, kind, protocol)
     try:
         link.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

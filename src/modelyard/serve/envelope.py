@@ -10,7 +10,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .asking import new_id
 from .metrics import Metrics
-from .refusals import Refusal
 from .story import Story
 
 
@@ -44,9 +43,6 @@ class Envelope:
         except Exception as error:  # noqa: BLE001 (its text may quote a prompt: only its kind and place are told)
             kind, place = type(error).__name__, _place(error)
             self._story("{id} failed: {kind} at {place}", id=id, kind=kind, place=place)
-            if not status:
-                refusal = Refusal(500, "something went wrong here", code="internal_error")
-                await refusal.response()(scope, receive, tell)
         finally:
             path = scope["path"] if scope["path"] in self._known else "other"
             self._metrics.requests.labels(path, str(status)).inc()

@@ -1,10 +1,11 @@
-"""What the OpenAPI document says of each route; made from the table of parameters."""
+"""The OpenAPI document of the routes; made from the table of parameters."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from .. import __version__
 from .parameters import CHAT as CHAT_PARAMETERS
 from .parameters import COMPLETION, Parameter
 
@@ -30,26 +31,27 @@ _BEARER: list[dict[str, list[str]]] = [{"bearer": []}]
 
 def _answers(*statuses: int, success: Mapping[str, Any] | None = None) -> dict[str, Any]:
     good = success or {"application/json": {"schema": _OBJECT}}
-    bad = {"application/json": {"schema": _ERROR}}
-    found: dict[str, Any] = {"200": {"description": "Done", "content": good}}
-    return found | {str(status): {"description": "Refused", "content": bad} for status in statuses}
+    bad = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    done: dict[str, Any] = {"200": {"description": "Done", "content": good}}
+    return done | {str(status): {"description": "Refused", "content": bad} for status in statuses}
 
 
 def _route(
+    summary: str,
     *statuses: int,
     success: Mapping[str, Any] | None = None,
     body: Mapping[str, Any] | None = None,
     parameters: list[dict[str, Any]] | None = None,
     open_: bool = False,
 ) -> dict[str, Any]:
-    extra: dict[str, Any] = {"responses": _answers(*statuses, success=success)}
+    found: dict[str, Any] = {"summary": summary, "responses": _answers(*statuses, success=success)}
     if body is not None:
-        extra["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
+        found["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
     if parameters:
-        extra["parameters"] = parameters
+        found["parameters"] = parameters
     if not open_:
-        extra["security"] = _BEARER
-    return {"openapi_extra": extra, "response_model": None}
+        found["security"] = _BEARER
+    return found
 
 
 def _body(known: Mapping[str, Parameter], *needed: str) -> dict[str, Any]:
@@ -83,10 +85,47 @@ _PERIOD = [
     }
 ]
 
-CHAT = _route(*_ASK, success=_STREAMED, body=_body(CHAT_PARAMETERS, "model", "messages"), parameters=_KEY)
-COMPLETIONS = _route(*_ASK, success=_STREAMED, body=_body(COMPLETION, "model", "prompt"), parameters=_KEY)
-MODELS = _route(400, 401, 403, 503)
-USAGE = _route(400, 401, 403, 503, parameters=_PERIOD)
-HEALTH = _route(open_=True)
-READY = _route(503, open_=True)
-METRICS = _route(404, success={"text/plain": {"schema": {"type": "string"}}}, open_=True)
+_OPERATIONS = {
+    ("GET", "/v1/models"): _route("The model that is served", 400, 401, 403, 503),
+    ("POST", "/v1/chat/completions"): _route(
+        "Answer the last message",
+        *_ASK,
+        success=_STREAMED,
+        body=_body(CHAT_PARAMETERS, "model", "messages"),
+        parameters=_KEY,
+    ),
+    ("POST", "/v1/completions"): _route(
+        "Answer a prompt",
+        *_ASK,
+        success=_STREAMED,
+        body=_body(COMPLETION, "model", "prompt"),
+        parameters=_KEY,
+    ),
+    ("GET", "/v1/usage"): _route(
+        "What the key's customer has used, and what it costs", 400, 401, 403, 503, parameters=_PERIOD
+    ),
+    ("GET", "/healthz"): _route("The process is alive", open_=True),
+    ("GET", "/readyz"): _route("A request would be taken now", 503, open_=True),
+    ("GET", "/metrics"): _route(
+        "Counts and times for Prometheus",
+        404,
+        success={"text/plain": {"schema": {"type": "string"}}},
+        open_=True,
+    ),
+}
+
+
+def document() -> dict[str, Any]:
+    """The OpenAPI document (3.1) of the service; `docs/openapi.json` is a copy."""
+    paths: dict[str, Any] = {}
+    for (method, path), operation in _OPERATIONS.items():
+        paths.setdefault(path, {})[method.lower()] = operation
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Modelyard", "version": __version__, "license": {"name": "Apache-2.0"}},
+        "paths": paths,
+        "components": {
+            "schemas": {"Error": _ERROR},
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
+        },
+    }
