@@ -91,6 +91,11 @@ def add_release(
         "max_answer_tokens": 64,
     }
     (made / "release.json").write_text(json.dumps(told))
+    return put_release(folder, made, attempt)
+
+
+def put_release(folder: Path, made: Path, attempt: int) -> str:
+    """Make a release of the files in `made`, which are gone then; returns its id."""
     write_sums(made)
     yard = Yard(folder / ".yard")
     files = yard.store.take(made)
