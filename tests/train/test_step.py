@@ -12,11 +12,11 @@ from transformers import AutoModelForCausalLM
 
 from modelyard.errors import TrainingError
 from modelyard.train import attention, row
-from modelyard.train.head import label_loss
+from modelyard.train.head import Head, label_loss
 from modelyard.train.lora import Adapters, LoraLinear, adapt
 from modelyard.train.row import pack, shared
 from modelyard.train.samples import Sample
-from modelyard.train.step import AutogradStep, check_packing
+from modelyard.train.step import AutogradStep, check_packing, hold
 
 
 def sample(seed: int, length: int, *, prefix: int = 0) -> Sample:
@@ -112,7 +112,7 @@ def test_bfloat16_gives_nearly_the_same_loss_by_plain_and_by_fused_attention(
     step = AutogradStep(model, adapters, workers=1, threads=1)
     wide = step.forward_backward([pack(samples)]).loss
     exact = step.gradient.clone()
-    step.hold(torch.bfloat16)
+    hold(step, torch.bfloat16)
     for limit in (attention.PLAIN_TOKENS_MAX, 0):
         monkeypatch.setattr(attention, "PLAIN_TOKENS_MAX", limit)
         assert step.forward_backward([pack(samples)]).loss == pytest.approx(wide, rel=0.02)
@@ -133,7 +133,7 @@ def test_the_head_in_pieces_equals_the_head_in_one(monkeypatch: pytest.MonkeyPat
     expected = functional.cross_entropy(hidden @ weight.T + bias, labels, reduction="sum")
     (gradient,) = torch.autograd.grad(expected, hidden)
     monkeypatch.setattr(head, "ROWS", 4)
-    loss = label_loss(hidden, weight, bias, labels)
+    loss = label_loss(hidden, Head(weight, bias), labels)
     torch.testing.assert_close(loss, expected)
     torch.testing.assert_close(torch.autograd.grad(loss * 3, hidden)[0], gradient * 3)
 
@@ -141,14 +141,14 @@ def test_the_head_in_pieces_equals_the_head_in_one(monkeypatch: pytest.MonkeyPat
 def test_a_label_that_is_nearly_impossible_still_has_a_finite_loss() -> None:
     hidden = torch.full((1, 4), 100.0, requires_grad=True)
     weight = torch.stack([torch.ones(4), -torch.ones(4)])
-    assert label_loss(hidden, weight, None, torch.tensor([1])).item() == pytest.approx(800)
+    assert label_loss(hidden, Head(weight, None), torch.tensor([1])).item() == pytest.approx(800)
 
 
 def test_an_architecture_that_the_step_does_not_know_is_refused(base: Path) -> None:
     model, adapters = load(base, packed=True)
     step = AutogradStep(model, adapters, workers=1, threads=1)
     check_packing(step, model, sample(1, 30))
-    step._head = step._head * 1.5  # as a model that scales its logits would have it
+    step._head.weight = step._head.weight * 1.5  # as a model that scales its logits would have it
     with pytest.raises(TrainingError, match="does not know this architecture"):
         check_packing(step, model, sample(1, 30))
 

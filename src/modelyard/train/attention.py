@@ -34,10 +34,14 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where the samples of a row of T tokens lie. `back` [T]: each token's place in all groups' outputs."""
+    """Where the samples of a row of T tokens lie.
+
+    `back` [T]: each token's place in all groups' outputs. `prefix`: tokens at the start that all samples see.
+    """
 
     groups: tuple[Group, ...]
     back: Tensor
+    prefix: int
 
 
 def lay_out(spans: Sequence[tuple[int, int]], prefix: int) -> Layout:
@@ -60,7 +64,7 @@ def lay_out(spans: Sequence[tuple[int, int]], prefix: int) -> Layout:
                 back[place] = base + line * width + column  # the shared beginning: any sample's will do
         made.append(Group(torch.tensor([places + [0] * (width - len(places)) for places in group])))
         base += width * len(group)
-    return Layout(tuple(made), torch.tensor(back))
+    return Layout(tuple(made), torch.tensor(back), prefix)
 
 
 def packed_attention(

@@ -54,6 +54,10 @@ class LoraLinear(nn.Module):
         self.a: Tensor = torch.empty(0)
         self.b: Tensor = torch.empty(0)
 
+    def forget(self) -> None:
+        """Let go of the frozen weight."""
+        self.weight.data = self.weight.new_empty(0)
+
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = _Adapted.apply(x.flatten(0, -2), self.weight, self.a, self.b, self.scale)  # type: ignore[no-untyped-call]
         y = y.view(*x.shape[:-1], -1)
@@ -77,6 +81,18 @@ class Adapters:
         """Each layer's name, A [r, in] and B [out, r]."""
         for name, layer in self.layers.items():
             yield name, layer.a.detach(), layer.b.detach()
+
+    def views(self, flat: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+        """Where A [r, in] and B [out, r] of each layer lie in a tensor laid out like `flat`."""
+        found, at = {}, 0
+        for name, layer in self.layers.items():
+            ends = (at + layer.a.numel(), at + layer.a.numel() + layer.b.numel())
+            found[name] = (
+                flat[at : ends[0]].view(layer.a.shape),
+                flat[ends[0] : ends[1]].view(layer.b.shape),
+            )
+            at = ends[1]
+        return found
 
     @property
     def targets(self) -> list[str]:

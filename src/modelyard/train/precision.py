@@ -11,7 +11,7 @@ import torch
 from .. import machine
 from ..records.shapes import Choice
 from .row import Row
-from .step import AutogradStep
+from .step import Step, hold
 
 Name = Literal["fp32", "bf16"]
 TYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -20,10 +20,10 @@ ROUNDS = 2
 LOSS_SHARE_MAX = 0.02
 
 
-def choose(asked: Literal["auto", "fp32", "bf16"], step: AutogradStep, batch: Sequence[Row]) -> Choice:
+def choose(asked: Literal["auto", "fp32", "bf16"], step: Step, batch: Sequence[Row]) -> Choice:
     """The precision to train in, set on `step`; timed on `batch` in alternating turns where it is open."""
     if asked != "auto":
-        step.hold(TYPES[asked])
+        hold(step, TYPES[asked])
         return Choice("train.precision", asked, "the project asks for it")
     if not machine.native_bf16():
         return Choice(

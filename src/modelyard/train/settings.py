@@ -10,7 +10,7 @@ from ..records.settings import Settings
 from ..records.shapes import Step
 
 BASE = Step("train.base", 1, "modelyard.train.base:run")
-TUNE = Step("train.tune", 1, "modelyard.train.tune:run")
+TUNE = Step("train.tune", 2, "modelyard.train.tune:run")
 
 
 class Lora(Settings):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..errors import TrainingError
 from .attention import NAME
-from .head import label_loss
+from .head import Head, label_loss
 from .lora import Adapters
 from .row import Row, pack
 from .samples import Sample
@@ -27,7 +27,7 @@ class Result:
 
 
 class Step(Protocol):
-    """Loss and gradient of a batch. An explicit, faster one may stand in for the one below."""
+    """Loss and gradient of a batch."""
 
     name: str
     gradient: Tensor
@@ -36,89 +36,118 @@ class Step(Protocol):
     def forward_backward(self, batch: Sequence[Row]) -> Result:
         """Overwrite `gradient` with the gradient of the batch's summed loss."""
 
+    def loss(self, row: Row) -> float:
+        """Summed loss (nats) of a row."""
+
+    def weights(self) -> list[Tensor]:
+        """The frozen weights of all products, in float32 until others are used."""
+
+    def use(self, weights: Sequence[Tensor]) -> None:
+        """Compute the products with `weights`, in their type; all else stays in float32."""
+
     def close(self) -> None:
         """End its threads."""
 
 
-class AutogradStep:
-    """Any decoder of transformers, by autograd; each worker thread takes whole rows.
+def hold(step: Step, precision: torch.dtype) -> None:
+    """Have the products computed in `precision`."""
+    step.use([weight.to(precision) for weight in step.weights()])
 
-    Row i goes to worker i modulo `workers`, and the workers' gradients are added in their order: the result
-    depends on the number of workers and threads, not on who finishes first.
+
+class Workers:
+    """Threads that each take whole rows. Row i goes to worker i modulo their number, and their gradients are
+    added in their order: the result depends on the number of workers and threads, not on who is first.
     """
 
-    name = "autograd"
-
-    def __init__(self, model: Any, adapters: Adapters, *, workers: int, threads: int) -> None:
-        self._decoder = model.get_decoder()
-        head = model.get_output_embeddings()
-        self._head: Tensor = head.weight
-        self._head_bias: Tensor | None = getattr(head, "bias", None)
-        self._adapters = adapters
-        self._parameters = adapters.parameters()
-        self._parts = [torch.zeros_like(adapters.flat) for _ in range(workers)]
-        self.gradient = self._parts[0]
+    def __init__(self, flat: Tensor, *, workers: int, threads: int) -> None:
+        self.parts = [torch.zeros_like(flat) for _ in range(workers)]
+        """Each worker's gradient."""
+        self.gradient = self.parts[0]
         self._pool: ThreadPoolExecutor | None = None
         if workers > 1:
             # One thread a worker beats OpenMP over all cores: no wait for the slowest core at every product.
             each = max(1, threads // workers)
             self._pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(each,))
 
+    def prepare(self) -> None:
+        """What has to be done once before the rows of a batch."""
+
+    def row(self, row: Row, worker: int) -> float:
+        """Add a row's gradient to the worker's part; its summed loss (nats)."""
+        raise NotImplementedError
+
+    def forward_backward(self, batch: Sequence[Row]) -> Result:
+        """Overwrite `gradient` with the gradient of the batch's summed loss."""
+        self.prepare()
+        workers = range(len(self.parts))
+        shares = [batch[number :: len(self.parts)] for number in workers]
+        run = map if self._pool is None else self._pool.map
+        losses = list(run(self._rows, shares, workers))
+        for part in self.parts[1:]:
+            self.gradient.add_(part)
+        return Result(sum(losses), sum(len(row.labels) for row in batch))
+
+    def _rows(self, rows: Sequence[Row], worker: int) -> float:
+        self.parts[worker].zero_()
+        return sum(self.row(row, worker) for row in rows)
+
+    def close(self) -> None:
+        """End the threads."""
+        if self._pool is not None:
+            self._pool.shutdown()
+
+
+class AutogradStep(Workers):
+    """Any decoder of transformers, by autograd."""
+
+    name = "autograd"
+
+    def __init__(self, model: Any, adapters: Adapters, *, workers: int, threads: int) -> None:
+        super().__init__(adapters.flat, workers=workers, threads=threads)
+        self._decoder = model.get_decoder()
+        head = model.get_output_embeddings()
+        self._head = Head(head.weight, getattr(head, "bias", None))
+        self._adapters = adapters
+        self._parameters = adapters.parameters()
+
     def weights(self) -> list[Tensor]:
         """The frozen weights of the linear layers and, last, of the head."""
-        return [*(layer.weight.data for layer in self._adapters.layers.values()), self._head.detach()]
+        return [*(layer.weight.data for layer in self._adapters.layers.values()), self._head.weight]
 
     def use(self, weights: Sequence[Tensor]) -> None:
         """Compute the products of the linear layers and the head with `weights`, in their type."""
         for layer, weight in zip(self._adapters.layers.values(), weights, strict=False):
             layer.weight.data = weight
-        self._head = weights[-1]
+        self._head.weight = weights[-1]
 
-    def hold(self, precision: torch.dtype) -> None:
-        """Compute these products in `precision`; adapters, norms, residuals and loss stay in float32."""
-        self.use([weight.to(precision) for weight in self.weights()])
+    def row(self, row: Row, worker: int) -> float:
+        """Add a row's gradient to the worker's part; its summed loss (nats)."""
+        value = self._loss(row)
+        gradients = torch.autograd.grad(value, self._parameters)
+        into, at = self.parts[worker], 0
+        for gradient in gradients:
+            into[at : at + gradient.numel()].add_(gradient.reshape(-1))
+            at += gradient.numel()
+        return value.item()
 
-    def forward_backward(self, batch: Sequence[Row]) -> Result:
-        shares = [batch[number :: len(self._parts)] for number in range(len(self._parts))]
-        if self._pool is None:
-            losses = [self._rows(shares[0], self._parts[0])]
-        else:
-            losses = list(self._pool.map(self._rows, shares, self._parts))
-        for part in self._parts[1:]:
-            self.gradient.add_(part)
-        return Result(sum(losses), sum(len(row.labels) for row in batch))
+    def loss(self, row: Row) -> float:
+        """Summed loss (nats) of a row."""
+        with torch.no_grad():
+            return self._loss(row).item()
 
-    def _rows(self, rows: Sequence[Row], into: Tensor) -> float:
-        into.zero_()
-        loss = 0.0
-        for row in rows:
-            value = self.loss(row)
-            gradients = torch.autograd.grad(value, self._parameters)
-            at = 0
-            for gradient in gradients:
-                into[at : at + gradient.numel()].add_(gradient.reshape(-1))
-                at += gradient.numel()
-            loss += value.item()
-        return loss
-
-    def loss(self, row: Row) -> Tensor:
-        """Summed loss (nats) of a row; only its label rows go through the head."""
+    def _loss(self, row: Row) -> Tensor:
         out = self._decoder(input_ids=row.ids, position_ids=row.positions, use_cache=False, layout=row.layout)
         hidden = out.last_hidden_state[0].index_select(0, row.before)
-        return label_loss(hidden, self._head, self._head_bias, row.labels)
-
-    def close(self) -> None:
-        if self._pool is not None:
-            self._pool.shutdown()
+        return label_loss(hidden, self._head, row.labels)
 
 
-def check_packing(step: AutogradStep, model: Any, sample: Sample) -> None:
+def check_packing(step: Step, model: Any, sample: Sample) -> None:
     """Raises TrainingError unless the packed loss of `sample` is what the model's own forward pass gives.
 
     Guards against architectures with an attention or a head that the packed step does not know.
     """
     with torch.no_grad():
-        ours = step.loss(pack([sample, sample])).item() / 2
+        ours = step.loss(pack([sample, sample])) / 2
         model.set_attn_implementation("eager")
         logits = model(torch.tensor([sample.ids]), use_cache=False).logits[0]
         model.set_attn_implementation(NAME)

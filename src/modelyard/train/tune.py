@@ -21,7 +21,7 @@ from .settings import Lora, Train, TuneSettings
 if TYPE_CHECKING:
     from .checkpoint import Progress
     from .lora import Adapters
-    from .step import AutogradStep
+    from .step import Step
 
 # A worker with fewer tokens than this spends its time in small products.
 WORKER_TOKENS_MIN = 400
@@ -50,7 +50,8 @@ def run(settings: TuneSettings, inputs: Inputs, workspace: Workspace) -> Output:
     )
     choices += _dropped(found, train)
     workspace.report("loading the model")
-    step, adapters = _load(base.folder, train, train.method.lora, workspace.threads, found)
+    step, adapters, choice = _load(base.folder, train, train.method.lora, workspace.threads, found)
+    choices.append(choice)
     try:
         made = budget.load(workspace.state)
         if made is None:
@@ -82,14 +83,14 @@ def _dropped(found: Samples, train: Train) -> list[Choice]:
 
 def _load(
     folder: Path, train: Train, lora: Lora, threads: int, found: Samples
-) -> tuple[AutogradStep, Adapters]:
+) -> tuple[Step, Adapters, Choice]:
     import torch
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     from .attention import register
+    from .choose_step import choose_step
     from .lora import adapt
-    from .step import AutogradStep, check_packing
 
     workers = _workers(train, threads)
     # This thread, too, gets one worker's share: on a busy machine OpenMP waits for a core at every product.
@@ -111,9 +112,9 @@ def _load(
         ) from None
     model.eval()  # no dropout anywhere
     adapters = adapt(model, rank=lora.rank, scale=lora.scale, seed=train.seed)
-    step = AutogradStep(model, adapters, workers=workers, threads=threads)
-    check_packing(step, model, min(found.kept, key=len))
-    return step, adapters
+    sample = min(found.kept, key=len)
+    step, choice = choose_step(model, adapters, sample, train.sequence_tokens, workers, threads)
+    return step, adapters, choice
 
 
 def _workers(train: Train, threads: int) -> int:
@@ -124,14 +125,15 @@ def _order(train: Train, workers: int) -> Order:
     return Order(train.seed, train.batch_tokens, train.sequence_tokens, workers)
 
 
-def _resume_precision(made: Plan, step: AutogradStep) -> None:
+def _resume_precision(made: Plan, step: Step) -> None:
     from .precision import TYPES
+    from .step import hold
 
-    step.hold(TYPES[made.precision])
+    hold(step, TYPES[made.precision])
 
 
 def _plan(
-    train: Train, step: AutogradStep, adapters: Adapters, found: Samples, workspace: Workspace, begun: float
+    train: Train, step: Step, adapters: Adapters, found: Samples, workspace: Workspace, begun: float
 ) -> Plan:
     """Choose the precision and turn minutes into tokens, both by measuring; the trial leaves no trace."""
     from . import loop
@@ -173,13 +175,12 @@ def _plan(
             "train.workers", str(workers), f"{workspace.threads} threads, {train.batch_tokens} tokens a step"
         )
     )
-    choices.append(Choice("train.step", step.name, "it knows every decoder of transformers"))
     told = tuple((choice.name, choice.value, choice.why) for choice in choices)
     return Plan(precision.value, train.seed, tokens, count, workers, told)
 
 
 def _train(
-    made: Plan, train: Train, step: AutogradStep, adapters: Adapters, found: Samples, workspace: Workspace
+    made: Plan, train: Train, step: Step, adapters: Adapters, found: Samples, workspace: Workspace
 ) -> Progress:
     from . import loop
 
