@@ -109,7 +109,7 @@ def test_a_typo_in_a_price_is_one_command(command: Command, tmp_path: Path) -> N
         (("usage", "import", "nowhere.jsonl"), 2, "nowhere.jsonl"),
         (("usage", "quarantine", "admit", "7", "--reason", "x"), 2, "there is no event 7"),
         (("usage", "quarantine", "admit", "x", "--reason", "x"), 2, "not a valid integer"),
-        (("invoice", "preview", "--customer", "acme"), 2, "--period"),
+        (("invoice", "preview"), 2, "--customer"),
         (("invoice", "preview", "--customer", "acme", "--period", "2026-13"), 2, "is no month"),
         (("customers", "add", "acme"), 2, "already"),
         (("customers", "add", "a b"), 2, "no id of a customer"),
@@ -191,3 +191,10 @@ def test_the_verbs_of_money_speak_chinese(command: Command) -> None:
             "zh",
         ).out
     )
+
+
+def test_an_invoice_without_a_period_is_of_the_month_of_its_cutoff(command: Command) -> None:
+    command("customers", "add", "acme", "--plan", "starter", "--timezone", "Asia/Tokyo")
+    asked = ("invoice", "preview", "--customer", "acme", "--json")
+    told = command(*asked, "--cutoff", "2026-10-31T16:00:00Z").json["result"]
+    assert told["period"] == "2026-11"  # it is the first already where the customer is

@@ -8,7 +8,7 @@ from ..records.clock import now_us
 from . import contracts, customers
 from .events import Open, of_contract
 from .money import exact, payable, plain
-from .period import month, to_text
+from .period import month, month_of, to_text
 from .rating import Line, Month, rate
 
 _TEXTS = {
@@ -22,8 +22,8 @@ _TEXTS = {
 }
 
 
-def preview(read: Open, customer: str, period: str, cutoff_us: int | None = None) -> dict[str, Any]:
-    """What the invoice of a month "YYYY-MM" would say if it ended at the cutoff (None: now).
+def preview(read: Open, customer: str, period: str | None, cutoff_us: int | None = None) -> dict[str, Any]:
+    """What the invoice of a month "YYYY-MM" (None: the cutoff's) would say if it ended there (None: now).
 
     Money is decimal text: `list` and `unit_price` exact, `charged` and `total` rounded to the currency's
     minor unit, before tax. Each page of events is read in a short transaction. Raises ProjectError for an
@@ -33,6 +33,8 @@ def preview(read: Open, customer: str, period: str, cutoff_us: int | None = None
     with read() as connection:
         who = customers.get(connection, customer)
         versions = contracts.of_customer(connection, customer, cutoff_us)
+    if period is None:
+        period = month_of(cutoff_us, who.timezone).label
     month(period, who.timezone)
     found: list[tuple[str, Month]] = []
     for contract in versions:

@@ -34,10 +34,10 @@ def invoice() -> None:
 
 @invoice.command("preview")
 @click.option("--customer", required=True, help="Whose invoice.")
-@click.option("--period", required=True, help="The month, such as 2026-11.")
+@click.option("--period", help="The month, such as 2026-11; the present one when absent.")
 @click.option("--cutoff", help="As it was known at this time (ISO 8601); now when absent.")
 @verb("invoice preview")
-def preview(voice: Voice, folder: Path, customer: str, period: str, cutoff: str | None) -> None:
+def preview(voice: Voice, folder: Path, customer: str, period: str | None, cutoff: str | None) -> None:
     """Show what the invoice of a month would say: each line with its requests and the release behind it."""
     place = Place.at(folder)
     told = ledger_invoice.preview(place.yard.ledger.read, customer, period, moment(cutoff))

@@ -133,7 +133,9 @@ def revoke(voice: Voice, folder: Path, id: str) -> None:
 def _account(connection: Connection, place: Place, customer: str, plan: str | None, at_us: int) -> None:
     """The customer, with a contract on the plan: each made when it is not there yet."""
     if plan is None:
-        customers.get(connection, customer)
+        if not customers.known(connection, customer):
+            try_ = "--plan NAME makes it, or `modelyard customers list`"
+            raise ProjectError(f"there is no customer {customer!r}", try_=try_)
         if contracts.open_contract(connection, customer, at_us) is None:
             raise ProjectError(f"the customer {customer!r} has no plan", try_="--plan NAME")
         return

@@ -135,8 +135,10 @@ def listed(connection: Connection, customer_id: str | None = None) -> list[Key]:
 def get(connection: Connection, id: str) -> Key:
     """The key whose id, or whose prefix as `keys list` shows it, is `id`. Raises ProjectError."""
     found = connection.execute(select(api_key).where((api_key.c.id == id) | (api_key.c.prefix == id))).all()
-    if len(found) != 1:
-        raise ProjectError(f"{len(found)} keys are {id!r}", try_="`modelyard keys list`")
+    if not found:
+        raise ProjectError(f"there is no key {id!r}", try_="`modelyard keys list`")
+    if len(found) > 1:
+        raise ProjectError(f"{len(found)} keys begin with {id!r}", try_="the id: `modelyard keys list`")
     return _key(found[0])
 
 

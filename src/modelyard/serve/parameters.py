@@ -79,7 +79,7 @@ def _only(*allowed: Any) -> Check:
     def check(value: Any, param: str) -> Any:
         if not any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in allowed):
             shown = " or ".join(_shown(one) for one in allowed)
-            raise invalid(f"{param} is not supported here but as {shown}", param, "unsupported_value")
+            raise invalid(f"{param} can only be {shown} here", param, "unsupported_value")
         return value
 
     return check
