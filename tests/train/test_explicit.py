@@ -19,6 +19,7 @@ from transformers.models.qwen2 import modeling_qwen2
 from transformers.models.qwen3 import modeling_qwen3
 
 from modelyard.train import attention as packed
+from modelyard.train.choose_step import choose_step
 from modelyard.train.explicit import attention, norm, rope, swiglu
 from modelyard.train.explicit.attention import Heads
 from modelyard.train.explicit.projection import Projection, Views
@@ -158,6 +159,14 @@ def test_projections_with_their_adapters(
         torch.testing.assert_close(ours, 2 * theirs)
 
 
+SHAPE = {
+    "hidden_size": 48,
+    "intermediate_size": 80,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 301,
+}
 FAMILIES: dict[str, dict[str, Any]] = {
     "llama": {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True},
     "mistral": {"tie_word_embeddings": False, "sliding_window": None},
@@ -167,15 +176,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
 
 
 def config(name: str, **more: Any) -> PretrainedConfig:
-    shape = {
-        "hidden_size": 48,
-        "intermediate_size": 80,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "vocab_size": 301,
-    }
-    return AutoConfig.for_model(name, **{**shape, **FAMILIES[name], **more})
+    return AutoConfig.for_model(name, **{**SHAPE, **FAMILIES[name], **more})
 
 
 def model_of(config: PretrainedConfig, dtype: torch.dtype) -> tuple[Any, Adapters]:
@@ -267,3 +268,32 @@ def test_what_it_does_not_know_it_says(more: dict[str, Any], why: str) -> None:
     model = AutoModelForCausalLM.from_config(config(name, **more))
     assert why in unknown(model, 512)
     assert unknown(AutoModelForCausalLM.from_config(config(name)), 512) == ""
+
+
+def test_it_is_chosen_where_it_is_seen_to_be_right_and_the_trial_leaves_no_trace(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, adapters = model_of(config("llama"), torch.float32)
+    before = adapters.flat.clone()
+    step, choice = choose_step(model, adapters, sample(1, 30), 512, 2, 2)
+    assert (step.name, choice.value) == ("explicit", "explicit")
+    assert torch.equal(adapters.flat, before)
+
+    right = swiglu.backward
+    monkeypatch.setattr(swiglu, "backward", lambda da, both: right(da * 1.01, both))
+    model, adapters = model_of(config("llama"), torch.float32)
+    step, choice = choose_step(model, adapters, sample(1, 30), 512, 2, 2)
+    assert step.name == "autograd"
+    assert "off autograd's" in choice.why
+    assert torch.equal(adapters.flat, before)
+    assert step.forward_backward([pack([sample(2, 40)])]).labels == 5
+
+
+def test_another_architecture_is_trained_by_autograd() -> None:
+    model = AutoModelForCausalLM.from_config(
+        AutoConfig.for_model("olmo", **SHAPE), attn_implementation=packed.register()
+    ).eval()
+    adapters = adapt(model, rank=3, scale=2.0, seed=1)
+    step, choice = choose_step(model, adapters, sample(1, 30), 512, 1, 1)
+    assert step.name == "autograd"
+    assert "olmo is not of Llama's family" in choice.why

@@ -55,9 +55,12 @@ class ExplicitStep(Workers):
     def __init__(self, model: Any, adapters: Adapters, *, workers: int, threads: int) -> None:
         super().__init__(adapters.flat, workers=workers, threads=threads)
         decoder, head = model.get_decoder(), model.get_output_embeddings()
-        self._embedding: Tensor = decoder.embed_tokens.weight.detach()
-        self._head = Head(head.weight, getattr(head, "bias", None))
-        self._norm: Tensor = decoder.norm.weight.detach()
+        # Copies: what the model has may be a map of its whole file, which would stay in memory.
+        self._embedding: Tensor = decoder.embed_tokens.weight.detach().clone()
+        tied = head.weight is decoder.embed_tokens.weight
+        weight = self._embedding if tied else head.weight.detach().clone()
+        self._head = Head(weight, getattr(head, "bias", None))
+        self._norm: Tensor = decoder.norm.weight.detach().clone()
         self._frequencies: Tensor = decoder.rotary_emb.inv_freq.detach()
         self._turned_scale = float(decoder.rotary_emb.attention_scaling)
         self._eps = float(model.config.rms_norm_eps)
@@ -132,8 +135,8 @@ class ExplicitStep(Workers):
 
 def _layer(module: Any, eps: float, scale: float, config: Any, *, first: bool) -> Layer:
     before = {
-        "qkv": module.input_layernorm.weight.detach(),
-        "gate_up": module.post_attention_layernorm.weight.detach(),
+        "qkv": module.input_layernorm.weight.detach().clone(),
+        "gate_up": module.post_attention_layernorm.weight.detach().clone(),
     }
     made = {
         group: Projection([module.get_submodule(name) for name in names], before.get(group), scale)
@@ -145,7 +148,7 @@ def _layer(module: Any, eps: float, scale: float, config: Any, *, first: bool) -
         **made,
         heads=Heads(config.num_attention_heads, config.num_key_value_heads, attention.head_dim),
         eps=eps,
-        head_norms=tuple(one.weight.detach() for one in norms if one is not None),
+        head_norms=tuple(one.weight.detach().clone() for one in norms if one is not None),
         first=first,
     )
 
