@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,10 @@ from transformers import AutoModelForCausalLM
 from modelyard.errors import NoRoom, SourceError, TrainingError
 from modelyard.prompt import Prompter, conversation
 from modelyard.records.shapes import Output, Workspace
-from modelyard.train import checkpoint, samples, tune
-from modelyard.train.schedule import rate
-from modelyard.train.settings import TuneSettings
+from modelyard.train import checkpoint, loop, samples, tune
+from modelyard.train.schedule import Shape, rate
+from modelyard.train.settings import Lora, TuneSettings
+from modelyard.train.step import Result
 
 
 def settings(**changed: Any) -> TuneSettings:
@@ -127,6 +130,64 @@ def test_a_loss_that_is_no_number_stops_and_names_a_lower_rate(
     assert "at step" in raised.value.what
 
 
+def spoil(monkeypatch: pytest.MonkeyPatch, spoilt: Callable[[int], bool], loss: float) -> list[int]:
+    """Have the steps that `spoilt` names give this loss, whenever they come; the numbers of steps tried."""
+    right, tried = loop.update, list[int]()
+
+    def update(run: loop.Run, adamw: Any, number: int, rows: Any, most: float = math.inf) -> float:
+        tried.append(number)
+        inner = run.step.forward_backward
+
+        def forward_backward(batch: Any) -> Result:
+            found = inner(batch)
+            return Result(loss * found.labels, found.labels) if spoilt(number) else found
+
+        monkeypatch.setattr(run.step, "forward_backward", forward_backward)
+        try:
+            return right(run, adamw, number, rows, most)
+        finally:
+            monkeypatch.setattr(run.step, "forward_backward", inner)
+
+    monkeypatch.setattr(loop, "update", update)
+    return tried
+
+
+@pytest.mark.parametrize("loss", [math.nan, 1e4])
+def test_a_spoilt_step_is_left_out_from_the_last_checkpoint_on(
+    base: Path, corpus: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, loss: float
+) -> None:
+    monkeypatch.setattr(checkpoint, "EVERY_S", 1e-9)  # after each step
+    monkeypatch.setattr(loop, "WATCHED", 4)
+    tried = spoil(monkeypatch, lambda number: number == 6, loss)
+    output = tune.run(settings(), inputs(corpus, base), workspace)
+    assert tried[:9] == [0, 1, 2, 3, 4, 5, 6, 7, 8]
+    told = {choice.name: choice for choice in output.choices}
+    assert told["train.skipped"].value == "steps left out: 7"
+    kept = json.loads((workspace.out / "loss.json").read_text())
+    assert 7 not in kept["step"]
+    assert {6, 8} < set(kept["step"])
+    assert len(kept["step"]) == len(kept["loss"]) == len(kept["tokens"])
+    assert max(kept["loss"]) < 100
+
+
+def test_a_run_that_goes_back_takes_the_same_steps_again(
+    base: Path, corpus: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "EVERY_S", 1e9)  # at the start only
+    tried = spoil(monkeypatch, lambda number: number == 3, math.nan)
+    tune.run(settings(budget={"tokens": 4000}), inputs(corpus, base), workspace)
+    assert tried[:8] == [0, 1, 2, 3, 0, 1, 2, 4]
+
+
+def test_a_run_that_falls_apart_stops(
+    base: Path, corpus: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = spoil(monkeypatch, lambda number: number >= 4, math.nan)
+    with pytest.raises(TrainingError, match="after 3 such steps had been left out"):
+        tune.run(settings(), inputs(corpus, base), workspace)
+    assert set(tried) == {0, 1, 2, 3, 4, 5, 6, 7}
+
+
 def test_a_full_disk_names_the_folder_and_keeps_the_last_checkpoint(
     base: Path, corpus: Path, workspace: Workspace
 ) -> None:
@@ -166,13 +227,28 @@ def test_minutes_become_tokens_once(base: Path, corpus: Path, workspace: Workspa
     assert again.facts["train.tokens"] == output.facts["train.tokens"]
 
 
-def test_the_rate_rises_then_falls_and_never_reaches_zero() -> None:
-    rates = [rate(step, 100, peak=1e-3, warmup=0.1) for step in range(100)]
+@pytest.mark.parametrize("shape", ["cosine", "linear", "wsd"])
+def test_the_rate_rises_then_falls_and_never_reaches_zero(shape: Shape) -> None:
+    rates = [rate(step, 100, peak=1e-3, warmup=0.1, shape=shape) for step in range(100)]
     assert rates[9] == max(rates) == 1e-3
     assert rates[:10] == sorted(rates[:10])
     assert rates[9:] == sorted(rates[9:], reverse=True)
-    assert 0 < rates[-1] < 1e-5
-    assert rate(0, 1, peak=1e-3, warmup=0.05) > 0
+    assert 0 < rates[-1] < 1e-3 / 15
+    assert rate(0, 1, peak=1e-3, warmup=0.05, shape=shape) > 0
+
+
+def test_the_rate_stays_at_its_peak_until_the_last_fifth_or_for_ever() -> None:
+    rates = [rate(step, 100, peak=1e-3, warmup=0.1, shape="wsd") for step in range(100)]
+    assert set(rates[9:81]) == {1e-3}
+    assert rates[90] == pytest.approx(1e-3 * 10 / 91 / 0.2)
+    assert {rate(step, 100, peak=1e-3, warmup=0.1, shape="constant") for step in range(9, 100)} == {1e-3}
+
+
+def test_a_stabilized_scale_falls_with_the_root_of_the_rank() -> None:
+    assert Lora(rank=16).scale == Lora(rank=16, stabilized=True).scale == 2
+    assert Lora(rank=64).scale == 2
+    assert Lora(rank=64, stabilized=True).scale == 1
+    assert Lora(rank=64, alpha=16, stabilized=True).scale == 2
 
 
 @pytest.mark.parametrize("threads", [1, 2])

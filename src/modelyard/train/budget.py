@@ -23,13 +23,17 @@ SPENT_SHARE_MAX = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run will do: `tokens` in `steps` optimizer steps. The choices are (name, value, why)."""
+    """What a run will do: `tokens` in `steps` optimizer steps, a checkpoint after `every` of them.
+
+    The choices are (name, value, why).
+    """
 
     precision: str
     seed: int
     tokens: int
     steps: int
     workers: int
+    every: int
     choices: tuple[tuple[str, str, str], ...]
 
 

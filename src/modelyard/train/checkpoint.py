@@ -5,7 +5,7 @@ There is no random state in it: the order of the samples follows from the seed a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -16,18 +16,20 @@ from .saving import write_tensors
 from .weights import safetensors_header
 
 NAME = "checkpoint.safetensors"
-EVERY_S = 20.0
+EVERY_S = 20.0  # about; a run counts it in steps, so that what it goes back to depends on no clock
 
 
 @dataclass(slots=True)
 class Progress:
-    """How far a run is. Losses in nats per label, one a step; `seconds` of training so far."""
+    """How far a run is. Losses in nats per label, one a step taken; `seconds` of training so far."""
 
-    step: int
-    tokens: int
-    seconds: float
-    losses: list[float]
-    token_counts: list[int]
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    losses: list[float] = field(default_factory=list)
+    token_counts: list[int] = field(default_factory=list)
+    skipped: list[int] = field(default_factory=list)
+    """Numbers of the steps whose batches were left out, from 0."""
 
 
 def save(state: Path, flat: Tensor, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
@@ -40,6 +42,7 @@ def save(state: Path, flat: Tensor, optimizer: torch.optim.Optimizer, progress: 
         "optimizer_step": kept["step"].reshape(1),
         "losses": torch.tensor(progress.losses, dtype=torch.float64),
         "token_counts": torch.tensor(progress.token_counts, dtype=torch.int64),
+        "skipped": torch.tensor(progress.skipped, dtype=torch.int64),
         "seconds": torch.tensor([progress.seconds], dtype=torch.float64),
     }
     write_tensors(state / NAME, tensors, {"step": str(progress.step), "tokens": str(progress.tokens)})
@@ -52,7 +55,7 @@ def load(state: Path, flat: Tensor, optimizer: torch.optim.Optimizer) -> Progres
     """
     path = state / NAME
     if not path.is_file():
-        return Progress(0, 0, 0.0, [], [])
+        return Progress()
     from safetensors import safe_open
 
     try:
@@ -66,6 +69,7 @@ def load(state: Path, flat: Tensor, optimizer: torch.optim.Optimizer) -> Progres
             float(tensors["seconds"].item()),
             tensors["losses"].tolist(),
             tensors["token_counts"].tolist(),
+            tensors["skipped"].tolist(),
         )
         if tensors["adapters"].shape != flat.shape:
             raise ValueError("another size")

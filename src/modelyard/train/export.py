@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from ..records.shapes import Choice
+from .checkpoint import Progress
 from .lora import Adapters
 from .saving import write_json, write_tensors
 from .weights import safetensors_header
@@ -68,6 +69,7 @@ def write_merged(adapters: Adapters, base: Path, out: Path) -> Choice:
     return Choice("train.merged", ", ".join(types), "the merged weights keep the type of the base's")
 
 
-def write_loss(steps: list[float], tokens: list[int], path: Path) -> None:
+def write_loss(progress: Progress, path: Path) -> None:
     """loss.json: of each optimizer step its number, the tokens so far, and the mean loss (nats per label)."""
-    write_json(path, {"step": list(range(1, len(steps) + 1)), "tokens": tokens, "loss": steps})
+    taken = [number + 1 for number in range(progress.step) if number not in progress.skipped]
+    write_json(path, {"step": taken, "tokens": progress.token_counts, "loss": progress.losses})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ from .settings import Train
 from .step import Step
 
 REPORT_EVERY_S = 1.0
+SKIPS_MAX = 3  # batches of a run that may be left out
+# A loss spoils a step when it is above LEAP times the largest of the last WATCHED and the mean of the first.
+WATCHED, LEAP = 32, 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,8 @@ class Run:
     train: Train
     state: Path
     report: Callable[..., None]
+    every: int = 1
+    """Steps between two checkpoints."""
 
     @property
     def lengths(self) -> list[int]:
@@ -51,59 +57,109 @@ def batch(samples: Sequence[Sample], rows: Rows) -> list[Row]:
 
 def optimizer(flat: Tensor, train: Train) -> torch.optim.AdamW:
     """AdamW over one flat tensor, so that a step is a single fused pass."""
-    return torch.optim.AdamW(
-        [nn.Parameter(flat, requires_grad=True)],
-        lr=train.learning_rate,
-        weight_decay=train.weight_decay,
-        fused=True,
-    )
+    weights = nn.Parameter(flat, requires_grad=True)
+    adamw = torch.optim.AdamW([weights], lr=train.learning_rate, weight_decay=train.weight_decay, fused=True)
+    # As the first step would make it: so a checkpoint can be written before it.
+    adamw.state[weights] = {
+        "step": torch.zeros((), dtype=torch.float32),
+        "exp_avg": torch.zeros_like(flat),
+        "exp_avg_sq": torch.zeros_like(flat),
+    }
+    return adamw
 
 
-def update(run: Run, adamw: torch.optim.AdamW, number: int, rows: Sequence[Row]) -> float:
-    """One optimizer step; the mean loss (nats per label). Raises TrainingError when it is no number."""
-    group = adamw.param_groups[0]
-    group["lr"] = rate(number, run.total, peak=run.train.learning_rate, warmup=run.train.warmup)
+class Spoilt(Exception):
+    """A step that must not be taken: `what` went wrong at which learning rate."""
+
+    def __init__(self, number: int, what: str, learning_rate: float) -> None:
+        super().__init__(what)
+        self.number, self.what, self.rate = number, what, learning_rate
+
+
+def update(
+    run: Run, adamw: torch.optim.AdamW, number: int, rows: Sequence[Row], most: float = math.inf
+) -> float:
+    """One optimizer step; the mean loss (nats per label).
+
+    Raises Spoilt, the weights unchanged, for a loss above `most` and for what is no number.
+    """
+    group, told = adamw.param_groups[0], run.train
+    group["lr"] = rate(number, run.total, peak=told.learning_rate, warmup=told.warmup, shape=told.schedule)
     result = run.step.forward_backward(rows)
     loss = result.loss / result.labels
     gradient = run.step.gradient.div_(result.labels)
     norm = float(torch.linalg.vector_norm(gradient))
-    if not (math.isfinite(loss) and math.isfinite(norm)):
-        what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient's norm is {norm}"
-        raise TrainingError(
-            f"at step {number + 1} of {run.total}, {what} (learning rate {group['lr']:.2g})",
-            where="train.learning_rate",
-            try_=f"a lower rate: learning_rate: {run.train.learning_rate / 4:.2g}",
-        )
-    if norm > run.train.clip:
-        gradient.mul_(run.train.clip / norm)
+    if not math.isfinite(loss) or loss > most:
+        raise Spoilt(number, f"the loss is {loss:.4g}", group["lr"])
+    if not math.isfinite(norm):
+        raise Spoilt(number, f"the gradient's norm is {norm}", group["lr"])
+    if norm > told.clip:
+        gradient.mul_(told.clip / norm)
     group["params"][0].grad = gradient
     adamw.step()
     return loss
 
 
 def train(run: Run) -> Progress:
-    """Train to the end of the budget, from the last checkpoint if there is one."""
+    """Train to the end of the budget, from the last checkpoint if there is one.
+
+    A step whose loss or gradient is no number, or whose loss leaps, is not taken: the run goes back to its
+    last checkpoint, since the weights may have gone wrong before it showed, and passes that batch over.
+    Raises TrainingError when that happens more than SKIPS_MAX times.
+    """
     adamw = optimizer(run.flat, run.train)
     progress = checkpoint.load(run.state, run.flat, adamw)
+    if not progress.step:
+        checkpoint.save(run.state, run.flat, adamw, progress)
+    skipped = list(progress.skipped)
+    while True:
+        try:
+            _go_on(run, adamw, progress)
+            return progress
+        except Spoilt as spoilt:
+            if len(skipped) == SKIPS_MAX:
+                raise _hopeless(run, spoilt) from None
+            skipped.append(spoilt.number)
+            progress = checkpoint.load(run.state, run.flat, adamw)
+            progress.skipped = list(skipped)
+
+
+def _leap(losses: Sequence[float]) -> float:
+    """The loss above which a step is taken to be spoilt: one that only a run that falls apart reaches."""
+    if len(losses) < WATCHED:
+        return math.inf
+    return max(LEAP * max(losses[-WATCHED:]), statistics.fmean(losses[:WATCHED]))
+
+
+def _hopeless(run: Run, spoilt: Spoilt) -> TrainingError:
+    lower = run.train.learning_rate / 4
+    return TrainingError(
+        f"at step {spoilt.number + 1} of {run.total}, {spoilt.what} (learning rate {spoilt.rate:.2g})"
+        + f", after {SKIPS_MAX} such steps had been left out",
+        where="train.learning_rate",
+        try_=f"a lower rate: learning_rate: {lower:.2g}",
+    )
+
+
+def _go_on(run: Run, adamw: torch.optim.AdamW, progress: Progress) -> None:
     plan = itertools.islice(steps(run.lengths, run.order), progress.step, run.total)
-    reported = saved = time.perf_counter()
+    reported = time.perf_counter()
     for number, rows in enumerate(plan, progress.step):
-        begun = time.perf_counter()
-        packed = batch(run.samples, rows)
-        loss = update(run, adamw, number, packed)
-        now = time.perf_counter()
         progress.step = number + 1
-        progress.tokens += sum(row.tokens for row in packed)
-        progress.seconds += now - begun
-        progress.losses.append(loss)
-        progress.token_counts.append(progress.tokens)
-        if now - reported >= REPORT_EVERY_S or progress.step == run.total:
-            reported = now
+        if number not in progress.skipped:
+            begun = time.perf_counter()
+            packed = batch(run.samples, rows)
+            loss = update(run, adamw, number, packed, _leap(progress.losses))
+            progress.tokens += sum(row.tokens for row in packed)
+            progress.seconds += time.perf_counter() - begun
+            progress.losses.append(loss)
+            progress.token_counts.append(progress.tokens)
+        last = progress.step == run.total
+        if last or time.perf_counter() - reported >= REPORT_EVERY_S:
+            reported = time.perf_counter()
             _tell(run, progress)
-        if now - saved >= checkpoint.EVERY_S or progress.step == run.total:
+        if last or progress.step % run.every == 0:
             checkpoint.save(run.state, run.flat, adamw, progress)
-            saved = time.perf_counter()
-    return progress
 
 
 def _tell(run: Run, progress: Progress) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from pydantic import Field, model_validator
 
 from ..records.settings import Settings
 from ..records.shapes import Step
+from .schedule import Shape
 
 BASE = Step("train.base", 1, "modelyard.train.base:run")
-TUNE = Step("train.tune", 2, "modelyard.train.tune:run")
+TUNE = Step("train.tune", 3, "modelyard.train.tune:run")
 
 
 class Lora(Settings):
@@ -19,10 +21,14 @@ class Lora(Settings):
     rank: int = Field(default=16, ge=1, le=256)
     """Width of the adapters; their size grows linearly with it."""
     alpha: float | None = Field(default=None, gt=0)
-    """Scale: the update is multiplied by alpha/rank. Twice the rank unless given."""
+    """Scale: the update is multiplied by alpha/rank. Twice the rank unless given; 8 where stabilized."""
+    stabilized: bool = False
+    """Divide alpha by the root of the rank instead (rsLoRA, arXiv:2312.03732): for ranks of 64 and more."""
 
     @property
     def scale(self) -> float:
+        if self.stabilized:  # 8 gives the scale 2 at rank 16, as without
+            return (self.alpha if self.alpha is not None else 8.0) / math.sqrt(self.rank)
         return (self.alpha if self.alpha is not None else 2 * self.rank) / self.rank
 
 
@@ -57,7 +63,9 @@ class Train(Settings):
     budget: Budget = Budget(minutes=6)
     """When to stop."""
     learning_rate: float = Field(default=2e-3, gt=0, lt=1)
-    """Peak rate of AdamW; warm-up before it, cosine after."""
+    """Peak rate of AdamW; warm-up before it, `schedule` after."""
+    schedule: Shape = "cosine"
+    """Way down from the peak: cosine, linear, wsd (stays, then falls in the last fifth), or constant."""
     warmup: float = Field(default=0.05, ge=0, lt=1)
     """Share of the steps in which the rate rises."""
     sequence_tokens: int = Field(default=512, ge=32, le=32768)

@@ -136,7 +136,7 @@ def _plan(
     train: Train, step: Step, adapters: Adapters, found: Samples, workspace: Workspace, begun: float
 ) -> Plan:
     """Choose the precision and turn minutes into tokens, both by measuring; the trial leaves no trace."""
-    from . import loop
+    from . import checkpoint, loop
     from .precision import choose
 
     workers = _workers(train, workspace.threads)
@@ -146,8 +146,12 @@ def _plan(
     workspace.report("choosing the precision")
     # A step of a third of the size tells as much about the precision.
     small = steps(lengths, Order(train.seed, train.batch_tokens // 3, train.sequence_tokens, workers))
-    precision = choose(train.precision, step, loop.batch(found.kept, next(small)))
+    third = loop.batch(found.kept, next(small))
+    precision = choose(train.precision, step, third)
     choices = [precision]
+    timed = time.perf_counter()
+    step.forward_backward(third)
+    every = max(1, round(checkpoint.EVERY_S / 3 / (time.perf_counter() - timed)))
     if train.budget.tokens is not None:
         wanted = train.budget.tokens
     else:
@@ -176,7 +180,7 @@ def _plan(
         )
     )
     told = tuple((choice.name, choice.value, choice.why) for choice in choices)
-    return Plan(precision.value, train.seed, tokens, count, workers, told)
+    return Plan(precision.value, train.seed, tokens, count, workers, every, told)
 
 
 def _train(
@@ -196,6 +200,7 @@ def _train(
             train,
             workspace.state,
             workspace.report,
+            made.every,
         )
     )
 
@@ -208,8 +213,13 @@ def _write(
     workspace.report("merging the adapter")
     name = inputs.one("model").json("base.json").get("name", "")
     export.write_adapter(adapters, workspace.out / "adapter", name)
-    export.write_loss(progress.losses, progress.token_counts, workspace.out / "loss.json")
-    return [export.write_merged(adapters, base, workspace.out)]
+    export.write_loss(progress, workspace.out / "loss.json")
+    choices = [export.write_merged(adapters, base, workspace.out)]
+    if progress.skipped:
+        steps = ", ".join(str(number + 1) for number in progress.skipped)
+        why = "their loss leapt or was no number; the run went back to its last checkpoint each time"
+        choices.append(Choice("train.skipped", f"steps left out: {steps}", why))
+    return choices
 
 
 def _facts(progress: Progress, adapters: Adapters, base: Path) -> dict[str, Fact]:

@@ -1,0 +1,198 @@
+"""One trainer in a process of its own, for bench/train.py: says its speed, peak memory and losses as JSON.
+
+    python bench/contender.py ours|autograd|trainer JOB.json
+
+JOB.json: {"base": FOLDER, "samples": [{"ids": [...], "learn": [...]}, ...], "held": [the same], "steps": n,
+"rows": samples of a step, "tokens": of a step at most (ours), "row_tokens": of a row, "rank": r, "adapter":
+FOLDER of the adapter in peft's form that all begin with, "full": true|false}
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+RATE = 1e-3
+WARM = 2  # steps that are not counted
+
+
+def main() -> None:
+    """Run and tell."""
+    who, path = sys.argv[1:3]
+    job = json.loads(Path(path).read_text("utf-8"))
+    told = {"ours": ours, "autograd": ours, "trainer": trainer}[who](job, who)
+    told["peak_gib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(json.dumps(told))
+
+
+def ours(job: dict[str, Any], who: str) -> dict[str, Any]:
+    """The loop of train.tune, without its checkpoints."""
+    from modelyard.train import allocator
+
+    allocator.tune()
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from modelyard.train import loop, packing
+    from modelyard.train.attention import register
+    from modelyard.train.choose_step import choose_step
+    from modelyard.train.lora import adapt
+    from modelyard.train.precision import choose
+    from modelyard.train.samples import Sample
+    from modelyard.train.settings import Train
+    from modelyard.train.step import AutogradStep
+
+    threads = len(os.sched_getaffinity(0))
+    torch.set_num_threads(1)
+    samples = [Sample(tuple(one["ids"]), tuple(one["learn"])) for one in job["samples"]]
+    tokens, longest = job["tokens"], job["row_tokens"]
+    train = Train(learning_rate=RATE, warmup=0.0, batch_tokens=tokens, sequence_tokens=longest)
+    model = AutoModelForCausalLM.from_pretrained(
+        job["base"], dtype=torch.float32, attn_implementation=register(), local_files_only=True
+    ).eval()
+    adapters = adapt(model, rank=job["rank"], scale=2.0, seed=0)
+    load_adapter(adapters, Path(job["adapter"]))
+    shortest = min(samples, key=len)
+    if who == "ours":
+        step, _ = choose_step(model, adapters, shortest, longest, threads, threads)
+    else:
+        step = AutogradStep(model, adapters, workers=threads, threads=threads)
+    del model
+    lengths = [len(one) for one in samples]
+    order = packing.Order(0, tokens, longest, threads)
+    batches = [
+        loop.batch(samples, packing.rows(range(at, at + job["rows"]), lengths, order))
+        for at in range(0, job["steps"] * job["rows"], job["rows"])
+    ]
+    precision = choose("auto", step, batches[0])
+    run = loop.Run(step, adapters.flat, samples, order, job["steps"], 0, train, Path(), lambda *_, **__: None)
+    adamw = loop.optimizer(adapters.flat, train)
+    losses, ends = [], []
+    for number, rows in enumerate(batches):
+        losses.append(loop.update(run, adamw, number, rows))
+        ends.append(time.perf_counter())
+    held = [Sample(tuple(one["ids"]), tuple(one["learn"])) for one in job["held"]]
+    rows = [loop.batch([one], ((0,),))[0] for one in held]
+    loss = sum(step.loss(row) for row in rows) / sum(len(row.labels) for row in rows)
+    told = {"name": step.name, "precision": precision.value, "losses": losses, "held": loss}
+    return told | speed(job, ends)
+
+
+def load_adapter(adapters: Any, folder: Path) -> None:
+    """Begin where everybody begins."""
+    from safetensors.torch import load_file
+
+    found = load_file(folder / "adapter_model.safetensors")
+    for name, a, b in adapters.tensors():
+        a.copy_(found[f"base_model.model.{name}.lora_A.weight"])
+        b.copy_(found[f"base_model.model.{name}.lora_B.weight"])
+
+
+def speed(job: dict[str, Any], ends: list[float]) -> dict[str, Any]:
+    """Tokens of the samples, no padding counted, a second, after the first steps."""
+    counted = job["samples"][WARM * job["rows"] : len(ends) * job["rows"]]
+    tokens = sum(len(one["ids"]) for one in counted)
+    return {"tps": tokens / (ends[-1] - ends[WARM - 1])}
+
+
+def trainer(job: dict[str, Any], _: str) -> dict[str, Any]:
+    """transformers' Trainer with peft, as their documentation has it; the samples in their order."""
+    import torch
+    from transformers import DataCollatorForSeq2Seq, Trainer
+
+    model, tokenizer = _peft(job)
+    arguments, clock = _arguments(job)
+
+    class InOrder(Trainer):
+        def _get_train_sampler(self, *_: Any) -> Any:
+            return torch.utils.data.SequentialSampler(self.train_dataset)
+
+    made = InOrder(
+        model=model,
+        args=arguments,
+        train_dataset=_rows(job),
+        data_collator=DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=-100),
+        callbacks=[clock],
+    )
+    made.train()
+    losses = [row["loss"] for row in made.state.log_history if "loss" in row]
+    return {"name": "trainer", "precision": "fp32", "losses": losses, "held": _held(model, job)} | speed(
+        job, clock.ends
+    )
+
+
+def _peft(job: dict[str, Any]) -> tuple[Any, Any]:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(job["base"], local_files_only=True)
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    model = AutoModelForCausalLM.from_pretrained(job["base"], dtype=torch.float32, local_files_only=True)
+    return PeftModel.from_pretrained(model, job["adapter"], is_trainable=True), tokenizer
+
+
+def _labels(one: dict[str, Any]) -> list[int]:
+    return [token if learn else -100 for token, learn in zip(one["ids"], one["learn"], strict=True)]
+
+
+def _rows(job: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {
+            "input_ids": one["ids"],
+            "attention_mask": [1] * len(one["ids"]),
+            "labels": _labels(one),
+        }
+        for one in job["samples"]
+    ]
+
+
+def _arguments(job: dict[str, Any]) -> tuple[Any, Any]:
+    from transformers import TrainerCallback, TrainingArguments
+
+    class Clock(TrainerCallback):
+        def __init__(self) -> None:
+            self.ends: list[float] = []
+
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            self.ends.append(time.perf_counter())
+
+    arguments = TrainingArguments(
+        output_dir="/nowhere",
+        per_device_train_batch_size=job["rows"],
+        max_steps=job["steps"],
+        learning_rate=RATE,
+        lr_scheduler_type="cosine",
+        weight_decay=0.0,
+        logging_steps=1,
+        save_strategy="no",
+        report_to=[],
+        use_cpu=True,
+        disable_tqdm=True,
+        dataloader_num_workers=0,
+    )
+    return arguments, Clock()
+
+
+def _held(model: Any, job: dict[str, Any]) -> float:
+    import torch
+
+    total, labels = 0.0, 0
+    model.eval()
+    with torch.no_grad():
+        for one in job["held"]:
+            ids = torch.tensor([one["ids"]])
+            wanted = torch.tensor(_labels(one))
+            logits = model(ids).logits[0, :-1]
+            total += torch.nn.functional.cross_entropy(logits, wanted[1:], reduction="sum").item()
+            labels += sum(one["learn"])
+    return total / labels
+
+
+if __name__ == "__main__":
+    main()
