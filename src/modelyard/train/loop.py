@@ -117,8 +117,8 @@ def train(run: Run) -> Progress:
             _go_on(run, adamw, progress)
             return progress
         except Spoilt as spoilt:
-            if len(skipped) == SKIPS_MAX:
-                raise _hopeless(run, spoilt) from None
+            if len(skipped) == min(SKIPS_MAX, run.total - 1):  # one step at least is taken
+                raise hopeless(run, spoilt, len(skipped)) from None
             skipped.append(spoilt.number)
             progress = checkpoint.load(run.state, run.flat, adamw)
             progress.skipped = list(skipped)
@@ -131,11 +131,12 @@ def _leap(losses: Sequence[float]) -> float:
     return max(LEAP * max(losses[-WATCHED:]), statistics.fmean(losses[:WATCHED]))
 
 
-def _hopeless(run: Run, spoilt: Spoilt) -> TrainingError:
+def hopeless(run: Run, spoilt: Spoilt, left_out: int) -> TrainingError:
+    """What the user is told when a run cannot go on."""
     lower = run.train.learning_rate / 4
     return TrainingError(
         f"at step {spoilt.number + 1} of {run.total}, {spoilt.what} (learning rate {spoilt.rate:.2g})"
-        + f", after {SKIPS_MAX} such steps had been left out",
+        + f", after {left_out} such steps had been left out",
         where="train.learning_rate",
         try_=f"a lower rate: learning_rate: {lower:.2g}",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ def hold(step: Step, precision: torch.dtype) -> None:
     step.use([weight.to(precision) for weight in step.weights()])
 
 
-class Workers:
+class Workers(ABC):
     """Threads that each take whole rows. Row i goes to worker i modulo their number, and their gradients are
     added in their order: the result depends on the number of workers and threads, not on who is first.
     """
@@ -69,12 +70,12 @@ class Workers:
             each = max(1, threads // workers)
             self._pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(each,))
 
-    def prepare(self) -> None:
+    def prepare(self) -> None:  # noqa: B027 (most have nothing to do)
         """What has to be done once before the rows of a batch."""
 
+    @abstractmethod
     def row(self, row: Row, worker: int) -> float:
         """Add a row's gradient to the worker's part; its summed loss (nats)."""
-        raise NotImplementedError
 
     def forward_backward(self, batch: Sequence[Row]) -> Result:
         """Overwrite `gradient` with the gradient of the batch's summed loss."""

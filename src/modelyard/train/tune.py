@@ -165,7 +165,10 @@ def _plan(
 
         def once(_: int) -> int:
             packed = loop.batch(found.kept, next(trial))
-            loop.update(run, adamw, 0, packed)
+            try:
+                loop.update(run, adamw, 0, packed)
+            except loop.Spoilt as spoilt:
+                raise loop.hopeless(run, spoilt, 0) from None
             return sum(row.tokens for row in packed)
 
         speed = budget.measure(once, minutes)
