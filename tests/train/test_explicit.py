@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,14 +20,17 @@ from transformers.models.qwen2 import modeling_qwen2
 from transformers.models.qwen3 import modeling_qwen3
 
 from modelyard.train import attention as packed
+from modelyard.train import whole
 from modelyard.train.choose_step import choose_step
 from modelyard.train.explicit import attention, norm, rope, swiglu
 from modelyard.train.explicit.attention import Heads
-from modelyard.train.explicit.projection import Projection, Views
+from modelyard.train.explicit.projection import Projection
 from modelyard.train.explicit.step import ExplicitStep, unknown
 from modelyard.train.lora import Adapters, LoraLinear, adapt
+from modelyard.train.objective import Preference
 from modelyard.train.row import pack
 from modelyard.train.step import AutogradStep, hold
+from modelyard.train.teacher import Teacher
 
 DOUBLE = torch.float64
 few = settings(max_examples=25, deadline=None)
@@ -150,12 +154,13 @@ def test_projections_with_their_adapters(
     y, u = projection.forward(x)
     torch.testing.assert_close(y, formula(x, *adapters).detach())
     dx, v = projection.backward(dy)
-    into = Views([torch.zeros_like(one.a) for one in layers], [torch.zeros_like(one.b) for one in layers])
-    projection.learn(dy, x, u, v, into)
-    projection.learn(dy, x, u, v, into)  # what is there is added to
+    into_a, into_b = [torch.zeros_like(one.a) for one in layers], [torch.zeros_like(one.b) for one in layers]
+    projection.learns(into_a, into_b)
+    projection.learn(dy, x, u, v, 0)
+    projection.learn(dy, x, u, v, 0)  # what is there is added to
     wanted = autograd(formula, dy, x, *adapters)
     torch.testing.assert_close(dx, wanted[0])
-    for ours, theirs in zip((*into.a, *into.b), (*wanted[1::2], *wanted[2::2]), strict=True):
+    for ours, theirs in zip((*into_a, *into_b), (*wanted[1::2], *wanted[2::2]), strict=True):
         torch.testing.assert_close(ours, 2 * theirs)
 
 
@@ -226,13 +231,53 @@ def test_a_whole_step_of_each_family(name: str, mix: str) -> None:
     for kind in (AutogradStep, ExplicitStep):
         step = kind(model, adapters, workers=2, threads=2)
         result = step.forward_backward(batch)
-        found.append((result.loss, step.gradient, step.loss(batch[0])))
+        found.append((result.loss, step.gradient, float(step.losses(batch[0]).sum())))
         step.close()
     (loss, gradient, first), (our_loss, our_gradient, our_first) = found
     assert our_loss == pytest.approx(loss, rel=1e-6)
     assert our_first == pytest.approx(first, rel=1e-6)
     assert our_gradient.abs().max() > 0
     assert torch.linalg.vector_norm(our_gradient - gradient) < 1e-6 * torch.linalg.vector_norm(gradient)
+
+
+@pytest.mark.usefixtures("exact")
+@pytest.mark.parametrize("taught", [False, True])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_whole_step_of_each_family_with_all_of_it_trained(name: str, taught: bool) -> None:
+    teacher = Teacher(model_of(config("llama"), DOUBLE)[0], share=0.5, temperature=2.0) if taught else None
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config(name), attn_implementation=packed.register())
+    model = model.to(DOUBLE).eval()
+    for parameter in model.parameters():
+        parameter.data.add_(torch.randn_like(parameter), alpha=0.1)
+    trained = whole.take(model)
+    batch = [pack(MIXES["a shared beginning"]), pack([sample(7, 100)]), pack(MIXES["several lengths"])]
+    found = []
+    for kind in (AutogradStep, ExplicitStep):
+        step = kind(model, trained, workers=2, threads=2)
+        step.teacher = teacher
+        found.append((step.forward_backward(batch).loss, trained.named(step.gradient)))
+        step.close()
+    (loss, gradients), (our_loss, ours) = found
+    assert our_loss == pytest.approx(loss, rel=1e-6)
+    for at, gradient in gradients.items():
+        if not at.endswith("k_proj.bias"):  # a shift of all keys changes no chance: its gradient is zero
+            assert gradient.abs().max() > 0
+        apart = torch.linalg.vector_norm(ours[at] - gradient)
+        assert apart < 1e-6 * torch.linalg.vector_norm(gradient) + 1e-6, at
+
+
+def test_a_preference_has_the_same_gradient_by_hand() -> None:
+    model, adapters = model_of(config("llama"), torch.float32)
+    row = pack([replace(one, reference=20.0 + at) for at, one in enumerate(MIXES["several lengths"])])
+    found = []
+    for kind in (AutogradStep, ExplicitStep):
+        step = kind(model, adapters, workers=1, threads=1)
+        step.objective = Preference(0.3)
+        found.append((step.forward_backward([row]), step.gradient))
+    assert found[0][0].count == found[1][0].count == 2
+    assert found[0][0].loss == pytest.approx(found[1][0].loss, rel=1e-4)
+    torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-3, atol=1e-4)
 
 
 def test_bfloat16_gives_nearly_the_same_and_does_not_lose_a_small_adapter() -> None:
@@ -286,7 +331,7 @@ def test_it_is_chosen_where_it_is_seen_to_be_right_and_the_trial_leaves_no_trace
     assert step.name == "autograd"
     assert "off autograd's" in choice.why
     assert torch.equal(adapters.flat, before)
-    assert step.forward_backward([pack([sample(2, 40)])]).labels == 5
+    assert step.forward_backward([pack([sample(2, 40)])]).count == 5
 
 
 def test_another_architecture_is_trained_by_autograd() -> None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from tests.tiny import tiny_model
+from torch import Tensor
 from torch.nn import functional
 from transformers import AutoModelForCausalLM
 
 from modelyard.errors import TrainingError
-from modelyard.train import attention, row
-from modelyard.train.head import Head, label_loss
+from modelyard.train import attention, head, row, whole
+from modelyard.train.head import Head, Taught, head_loss
 from modelyard.train.lora import Adapters, LoraLinear, adapt
+from modelyard.train.objective import Preference
 from modelyard.train.row import pack, shared
 from modelyard.train.samples import Sample
 from modelyard.train.step import AutogradStep, check_packing, hold
@@ -58,6 +61,29 @@ MIXES = {
 }
 
 
+@pytest.mark.parametrize("tied", [True, False])
+def test_the_gradient_of_a_whole_model_is_that_of_its_own_loss(tmp_path: Path, tied: bool) -> None:
+    folder = tiny_model(tmp_path, tied=tied)
+    samples = MIXES["several lengths"]
+    theirs = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    total = torch.zeros(())
+    for one in samples:
+        labels = torch.tensor(one.ids).masked_fill(~torch.tensor(one.learn), -100)[None]
+        total = total + theirs(torch.tensor([one.ids]), labels=labels).loss * one.labels
+    total.backward()
+    ours = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, attn_implementation=attention.register()
+    )
+    trained = whole.take(ours)
+    step = AutogradStep(ours, trained, workers=1, threads=1)
+    assert step.forward_backward([pack(samples)]).loss == pytest.approx(total.item(), rel=1e-5)
+    views = trained.named(step.gradient)
+    assert set(views) == {name for name, _ in theirs.named_parameters()}
+    for name, parameter in theirs.named_parameters():
+        assert parameter.grad is not None
+        torch.testing.assert_close(views[name], parameter.grad, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("mix", MIXES)
 @pytest.mark.parametrize("workers", [1, 2])
 def test_the_packed_loss_and_gradient_are_those_of_each_sample_alone(
@@ -71,7 +97,7 @@ def test_the_packed_loss_and_gradient_are_those_of_each_sample_alone(
     finally:
         step.close()
     loss, gradient = alone(base, [*samples, samples[0]])
-    assert result.labels == sum(one.labels for one in [*samples, samples[0]])
+    assert result.count == sum(one.labels for one in [*samples, samples[0]])
     assert result.loss == pytest.approx(loss, rel=1e-5)
     assert torch.linalg.vector_norm(step.gradient - gradient) < 1e-5 * torch.linalg.vector_norm(gradient)
 
@@ -120,28 +146,74 @@ def test_bfloat16_gives_nearly_the_same_loss_by_plain_and_by_fused_attention(
     assert step.gradient.dtype == torch.float32
 
 
-def test_the_head_in_pieces_equals_the_head_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    from modelyard.train import head
-
+def in_pieces(monkeypatch: pytest.MonkeyPatch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """hidden [11, 8], weight [30, 8], bias [30], labels [11], with a head that takes 4 rows at a time."""
     torch.manual_seed(0)
-    hidden, weight, labels = (
-        torch.randn(11, 8, requires_grad=True),
-        torch.randn(30, 8),
-        torch.randint(0, 30, (11,)),
-    )
-    bias = torch.randn(30)
-    expected = functional.cross_entropy(hidden @ weight.T + bias, labels, reduction="sum")
-    (gradient,) = torch.autograd.grad(expected, hidden)
     monkeypatch.setattr(head, "ROWS", 4)
-    loss = label_loss(hidden, Head(weight, bias), labels)
-    torch.testing.assert_close(loss, expected)
-    torch.testing.assert_close(torch.autograd.grad(loss * 3, hidden)[0], gradient * 3)
+    hidden, weight = torch.randn(11, 8, requires_grad=True), torch.randn(30, 8, requires_grad=True)
+    return hidden, weight, torch.randn(30), torch.randint(0, 30, (11,))
+
+
+def test_the_head_in_pieces_equals_the_head_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    hidden, weight, bias, labels = in_pieces(monkeypatch)
+    expected = functional.cross_entropy(hidden @ weight.T + bias, labels, reduction="none")
+    wanted = torch.autograd.grad(expected.sum(), (hidden, weight))
+    into = torch.ones_like(weight)
+    losses, gradient = Head(weight, bias).losses_and_gradient(hidden.detach(), labels, into)
+    torch.testing.assert_close(losses, expected.detach())
+    torch.testing.assert_close((gradient, into - 1), wanted)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+def test_a_teacher_pulls_the_head_towards_its_chances(
+    monkeypatch: pytest.MonkeyPatch, temperature: float
+) -> None:
+    hidden, weight, bias, labels = in_pieces(monkeypatch)
+    theirs, wide = torch.randn(11, 5), torch.randn(30, 5)
+    logits, told = hidden @ weight.T + bias, theirs @ wide.T
+    own = functional.cross_entropy(logits, labels, reduction="none")
+    apart = functional.kl_div(
+        (logits / temperature).log_softmax(-1), (told / temperature).softmax(-1), reduction="none"
+    ).sum(1)
+    expected = 0.3 * own + 0.7 * temperature**2 * apart
+    wanted = torch.autograd.grad(expected.sum(), (hidden, weight))
+    taught = Taught(theirs, Head(wide, None), 0.7, temperature)
+    into = torch.zeros_like(weight)
+    losses, gradient = Head(weight, bias).losses_and_gradient(hidden.detach(), labels, into, taught)
+    torch.testing.assert_close(losses, expected.detach())
+    torch.testing.assert_close((gradient, into), wanted)
+
+
+def test_the_head_is_a_node_of_the_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    hidden, weight, _, labels = in_pieces(monkeypatch)
+    wanted = torch.autograd.grad(
+        3 * functional.cross_entropy(hidden @ weight.T, labels, reduction="sum"), (hidden, weight)
+    )
+
+    def of(hidden: Tensor, into: Tensor | None) -> tuple[Tensor, Tensor]:
+        losses, gradient = Head(weight, None).losses_and_gradient(hidden, labels, into)
+        return losses.sum(), gradient
+
+    torch.testing.assert_close(torch.autograd.grad(3 * head_loss(hidden, weight, of), (hidden, weight)), wanted)
 
 
 def test_a_label_that_is_nearly_impossible_still_has_a_finite_loss() -> None:
-    hidden = torch.full((1, 4), 100.0, requires_grad=True)
+    hidden = torch.full((1, 4), 100.0)
     weight = torch.stack([torch.ones(4), -torch.ones(4)])
-    assert label_loss(hidden, Head(weight, None), torch.tensor([1])).item() == pytest.approx(800)
+    losses, _ = Head(weight, None).losses_and_gradient(hidden, torch.tensor([1]))
+    assert losses.item() == pytest.approx(800)
+
+
+@pytest.mark.parametrize("beta", [0.1, 2.0])
+def test_a_preference_is_the_papers_loss_of_each_pair(beta: float) -> None:
+    row = pack([replace(one, reference=float(at)) for at, one in enumerate(MIXES["a shared beginning"] * 2)])
+    losses = torch.rand(len(row.labels), requires_grad=True)
+    log_p = torch.stack([-losses[row.of == at].sum() + row.references[at] for at in range(6)])
+    expected = -functional.logsigmoid(beta * (log_p[0::2] - log_p[1::2])).sum()
+    loss, weights = Preference(beta).weigh(losses.detach(), row)
+    assert Preference(beta).count(row) == 3
+    assert loss == pytest.approx(expected.item(), rel=1e-5)
+    torch.testing.assert_close(weights, torch.autograd.grad(expected, losses)[0])
 
 
 def test_an_architecture_that_the_step_does_not_know_is_refused(base: Path) -> None:

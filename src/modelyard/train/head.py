@@ -1,11 +1,13 @@
-"""The output head and its cross entropy, only where there is something to learn.
+"""The output head and its loss, only where there is something to learn.
 
-The head is frozen, so the gradient of its input is known as soon as the loss is: one pass, no logits kept.
+The gradient of its input is known as soon as the loss is: one pass, no logits kept.
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,7 +22,7 @@ TINY = 1e-30  # a chance below it has lost digits
 
 
 class Head:
-    """Logits = hidden W^T + b; frozen weight [V, D], bias [V]. Each thread has a buffer of its own."""
+    """Logits = hidden W^T + b; weight [V, D], bias [V]. Each thread has a buffer of its own."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         self.weight = weight.detach()
@@ -28,28 +30,43 @@ class Head:
         self._bias = None if bias is None else bias.detach()
         self._local = threading.local()
 
-    def loss_and_gradient(self, hidden: Tensor, labels: Tensor) -> tuple[float, Tensor]:
-        """The sum of -log p(label) in nats, and its gradient for `hidden`: [L, D], labels [L] -> [L, D].
+    def losses_and_gradient(
+        self, hidden: Tensor, labels: Tensor, into: Tensor | None = None, taught: Taught | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Of each label its loss (nats) [L], and that loss's gradient for its row of `hidden` [L, D].
 
-        With p = softmax(logits) the gradient is (p, less 1 at the label) W.
+        The loss is -log p(label) with p = softmax(logits), and the gradient of the logits p, less 1 at the
+        label; a teacher changes both. The gradient of W for all losses together is added to `into` [V, D].
         """
         gradient = torch.empty_like(hidden)
-        total = 0.0
+        losses = []
         for start in range(0, len(labels), ROWS):
             rows = slice(start, start + ROWS)
             label, narrow = labels[rows, None], hidden[rows].to(self.weight.dtype)
-            chances = self._logits(narrow)
-            for row in chances:  # in place, a row at a time: the rows do not lie side by side
-                torch.softmax(row, -1, out=row)
-            of_label = chances.gather(1, label)
-            log_p = of_label.log()
-            lost = (of_label[:, 0] < TINY).nonzero()[:, 0].tolist()
-            chances.scatter_add_(1, label, torch.full_like(of_label, -1))
-            gradient[rows] = (chances.to(self.weight.dtype) @ self.weight).to(gradient.dtype)
-            for at in lost:  # from the logits again
+            chances = self.chances(narrow)
+            log_p = chances.gather(1, label).log()
+            pull = None if taught is None else taught.pull(chances, rows)
+            chances.scatter_add_(1, label, torch.full_like(log_p, -1))
+            if taught is not None and pull is not None:
+                chances.mul_(1 - taught.share).add_(pull[1], alpha=taught.share)
+            dlogits = chances.to(self.weight.dtype)
+            gradient[rows] = (dlogits @ self.weight).to(gradient.dtype)
+            if into is not None:
+                into.addmm_(dlogits.t().to(into.dtype), hidden[rows])
+            for at in (log_p[:, 0] < LOST).nonzero()[:, 0].tolist():  # from the logits again
                 log_p[at] = torch.log_softmax(self._logits(narrow[at : at + 1]), -1)[0, label[at]]
-            total -= float(log_p.sum())
-        return total, gradient
+            loss = -log_p[:, 0]
+            if taught is not None and pull is not None:
+                loss = (1 - taught.share) * loss + taught.share * pull[0]
+            losses.append(loss)
+        return torch.cat(losses), gradient
+
+    def chances(self, hidden: Tensor) -> Tensor:
+        """softmax of the logits, [L, D] -> [L, V] for L up to ROWS; holds until this thread's next call."""
+        logits = self._logits(hidden)
+        for row in logits:  # in place, a row at a time: the rows do not lie side by side
+            torch.softmax(row, -1, out=row)
+        return logits
 
     def _logits(self, hidden: Tensor) -> Tensor:
         """[L, D] -> [L, V] in this thread's buffer, in float32 at least."""
@@ -67,22 +84,60 @@ class Head:
         return logits if self._bias is None else logits.add_(self._bias)
 
 
-class _LabelLoss(torch.autograd.Function):
-    """`Head.loss_and_gradient` as one node of autograd's graph."""
+LOST = -69.0  # log p below it has lost digits: p is near the smallest that float32 holds
+
+
+@dataclass(frozen=True, slots=True)
+class Taught:
+    """A teacher of the same words beside the labels: its hidden states [L, Dt] and its head.
+
+    `share` of the loss is KL(teacher || student) at the temperature t, times t^2 (arXiv:1503.02531).
+    """
+
+    hidden: Tensor
+    head: Head
+    share: float
+    temperature: float
+
+    def pull(self, chances: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
+        """Of `rows` of labels t^2 KL [L], and its gradient for the student's logits, t (p - q), [L, V]."""
+        t, head = self.temperature, self.head
+        q = _cooled(head.chances(self.hidden[rows].to(head.weight.dtype)), t)
+        p = _cooled(chances, t)
+        apart = torch.xlogy(q, q).sub_(torch.xlogy(q, p.clamp(min=TINY)))
+        return apart.sum(1).mul_(t * t), p.sub(q).mul_(t)
+
+
+def _cooled(chances: Tensor, temperature: float) -> Tensor:
+    """softmax(logits / t) from softmax(logits)."""
+    if temperature == 1:
+        return chances
+    powered = chances.pow(1 / temperature)
+    return powered.div_(powered.sum(1, keepdim=True))
+
+
+class _HeadLoss(torch.autograd.Function):
+    """`Head.losses_and_gradient` as one node of autograd's graph; `weight` is the head's where it learns."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, head: Head, labels: Tensor) -> Tensor:
-        total, gradient = head.loss_and_gradient(hidden, labels)
-        ctx.save_for_backward(gradient)
-        return torch.tensor(total)
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor | None, of: Callable[..., tuple[Tensor, Tensor]]
+    ) -> Tensor:
+        dweight = None if weight is None else torch.zeros_like(weight)
+        loss, gradient = of(hidden, dweight)
+        ctx.save_for_backward(gradient, dweight)
+        return loss
 
     @staticmethod
     def backward(ctx: Any, dloss: Tensor) -> tuple[Tensor | None, ...]:
-        (gradient,) = ctx.saved_tensors
-        return gradient * dloss, None, None
+        gradient, dweight = ctx.saved_tensors
+        return gradient * dloss, None if dweight is None else dweight * dloss, None
 
 
-def label_loss(hidden: Tensor, head: Head, labels: Tensor) -> Tensor:
-    """Summed cross entropy (nats) of `labels` [L], predicted from `hidden` [L, D]."""
-    loss: Tensor = _LabelLoss.apply(hidden, head, labels)  # type: ignore[no-untyped-call]
+def head_loss(hidden: Tensor, weight: Tensor | None, of: Callable[..., tuple[Tensor, Tensor]]) -> Tensor:
+    """The loss as a node of autograd's graph: `of(hidden, dweight)` gives it and its gradient for `hidden`.
+
+    `of` adds the gradient of `weight` [V, D] to `dweight`; both are None where the head does not learn.
+    """
+    loss: Tensor = _HeadLoss.apply(hidden, weight, of)  # type: ignore[no-untyped-call]
     return loss

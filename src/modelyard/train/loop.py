@@ -86,8 +86,8 @@ def update(
     group, told = adamw.param_groups[0], run.train
     group["lr"] = rate(number, run.total, peak=told.learning_rate, warmup=told.warmup, shape=told.schedule)
     result = run.step.forward_backward(rows)
-    loss = result.loss / result.labels
-    gradient = run.step.gradient.div_(result.labels)
+    loss = result.loss / result.count
+    gradient = run.step.gradient.div_(result.count)
     norm = float(torch.linalg.vector_norm(gradient))
     if not math.isfinite(loss) or loss > most:
         raise Spoilt(number, f"the loss is {loss:.4g}", group["lr"])

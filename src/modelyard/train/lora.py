@@ -94,6 +94,14 @@ class Adapters:
             at = ends[1]
         return found
 
+    def named(self, flat: Tensor) -> dict[str, Tensor]:
+        """The same by peft's names."""
+        return {
+            f"{name}.lora_{kind}": part
+            for name, pair in self.views(flat).items()
+            for kind, part in zip("AB", pair, strict=True)
+        }
+
     @property
     def targets(self) -> list[str]:
         """Last parts of the layers' names, as peft's target_modules."""

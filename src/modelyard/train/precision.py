@@ -40,7 +40,7 @@ def choose(asked: Literal["auto", "fp32", "bf16"], step: Step, batch: Sequence[R
             result = step.forward_backward(batch)
             if turn:
                 seconds[name].append(time.perf_counter() - start)
-            losses[name] = result.loss / result.labels
+            losses[name] = result.loss / result.count
     fp32, bf16 = min(seconds["fp32"]), min(seconds["bf16"])
     apart = abs(losses["bf16"] - losses["fp32"]) / max(abs(losses["fp32"]), 1e-3)
     timed = f"a step takes {bf16:.2f} s in bfloat16 and {fp32:.2f} s in float32"

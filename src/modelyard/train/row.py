@@ -20,13 +20,16 @@ class Row:
     """T tokens of one or more samples, L of them to be learned.
 
     ids [1, T]; positions [1, T], from 0 in each sample; before [L]: the places whose hidden state predicts
-    the labels; labels [L]; `tokens`: of the samples, the shared beginning counted in each.
+    the labels; labels [L]; of [L]: the sample that each belongs to; references [n]: the samples' own;
+    `tokens`: of the samples, the shared beginning counted in each.
     """
 
     ids: Tensor
     positions: Tensor
     before: Tensor
     labels: Tensor
+    of: Tensor
+    references: Tensor
     layout: Layout
     tokens: int
 
@@ -50,8 +53,9 @@ def pack(samples: Sequence[Sample]) -> Row:
     positions = list(range(prefix))
     before: list[int] = []
     labels: list[int] = []
+    of: list[int] = []
     spans = []
-    for one in samples:
+    for number, one in enumerate(samples):
         start = len(ids)
         ids += one.ids[prefix:]
         positions += range(prefix, len(one))
@@ -60,11 +64,14 @@ def pack(samples: Sequence[Sample]) -> Row:
             if one.learn[place]:
                 before.append(start + place - prefix - 1)
                 labels.append(one.ids[place])
+                of.append(number)
     return Row(
         ids=torch.tensor([ids]),
         positions=torch.tensor([positions]),
         before=torch.tensor(before),
         labels=torch.tensor(labels),
+        of=torch.tensor(of),
+        references=torch.tensor([one.reference for one in samples]),
         layout=lay_out(spans, prefix),
         tokens=sum(len(one) for one in samples),
     )

@@ -14,10 +14,14 @@ from ..prompt import Prompter, conversation
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A conversation as token ids; `learn[i]` is true where the model is to write ids[i]."""
+    """A conversation as token ids; `learn[i]` is true where the model is to write ids[i].
+
+    `reference`: the loss (nats) that the model had on it before training, where the method asks for it.
+    """
 
     ids: tuple[int, ...]
     learn: tuple[bool, ...]
+    reference: float = 0.0
 
     def __len__(self) -> int:
         return len(self.ids)

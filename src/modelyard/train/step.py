@@ -13,18 +13,21 @@ from torch import Tensor
 
 from ..errors import TrainingError
 from .attention import NAME
-from .head import Head, label_loss
+from .head import Head, head_loss
 from .lora import Adapters
+from .objective import Labels, Objective
 from .row import Row, pack
 from .samples import Sample
+from .teacher import Teacher, hidden_states
+from .trained import Trained
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Of one batch: the summed loss (nats) and over how many labels."""
+    """Of one batch: the summed loss (nats) and over how many labels, or what else the objective counts."""
 
     loss: float
-    labels: int
+    count: int
 
 
 class Step(Protocol):
@@ -32,19 +35,24 @@ class Step(Protocol):
 
     name: str
     gradient: Tensor
-    """The gradient of the summed loss, one flat float32 tensor laid out like Adapters.flat."""
+    """The gradient of the summed loss, one flat float32 tensor laid out like Trained.flat."""
+    objective: Objective
+    teacher: Teacher | None
 
     def forward_backward(self, batch: Sequence[Row]) -> Result:
         """Overwrite `gradient` with the gradient of the batch's summed loss."""
 
-    def loss(self, row: Row) -> float:
-        """Summed loss (nats) of a row."""
+    def losses(self, row: Row) -> Tensor:
+        """The loss (nats) of each label of a row [L], and nothing else of the objective."""
 
     def weights(self) -> list[Tensor]:
-        """The frozen weights of all products, in float32 until others are used."""
+        """The weights of all products, in float32 until others are used."""
 
     def use(self, weights: Sequence[Tensor]) -> None:
-        """Compute the products with `weights`, in their type; all else stays in float32."""
+        """Compute the products with `weights`, in their type; all else stays in float32.
+
+        Weights that are trained stay what they are; only the type counts.
+        """
 
     def close(self) -> None:
         """End its threads."""
@@ -59,6 +67,9 @@ class Workers(ABC):
     """Threads that each take whole rows. Row i goes to worker i modulo their number, and their gradients are
     added in their order: the result depends on the number of workers and threads, not on who is first.
     """
+
+    objective: Objective = Labels()
+    teacher: Teacher | None = None
 
     def __init__(self, flat: Tensor, *, workers: int, threads: int) -> None:
         self.parts = [torch.zeros_like(flat) for _ in range(workers)]
@@ -86,7 +97,17 @@ class Workers(ABC):
         losses = list(run(self._rows, shares, workers))
         for part in self.parts[1:]:
             self.gradient.add_(part)
-        return Result(sum(losses), sum(len(row.labels) for row in batch))
+        return Result(sum(losses), sum(map(self.objective.count, batch)))
+
+    def row_loss(self, head: Head, hidden: Tensor, row: Row, into: Tensor | None) -> tuple[float, Tensor]:
+        """The row's loss (nats), and its gradient for what the head reads at its labels, `hidden` [L, D].
+
+        The gradient of the head's own weight is added to `into`, all labels weighing one.
+        """
+        taught = None if self.teacher is None else self.teacher.of(row)
+        losses, gradient = head.losses_and_gradient(hidden, row.labels, into, taught)
+        loss, weights = self.objective.weigh(losses, row)
+        return loss, gradient.mul_(weights[:, None])
 
     def _rows(self, rows: Sequence[Row], worker: int) -> float:
         self.parts[worker].zero_()
@@ -103,27 +124,40 @@ class AutogradStep(Workers):
 
     name = "autograd"
 
-    def __init__(self, model: Any, adapters: Adapters, *, workers: int, threads: int) -> None:
-        super().__init__(adapters.flat, workers=workers, threads=threads)
+    def __init__(self, model: Any, trained: Trained, *, workers: int, threads: int) -> None:
+        super().__init__(trained.flat, workers=workers, threads=threads)
         self._decoder = model.get_decoder()
-        head = model.get_output_embeddings()
-        self._head = Head(head.weight, getattr(head, "bias", None))
-        self._adapters = adapters
-        self._parameters = adapters.parameters()
+        self._output = model.get_output_embeddings()
+        self._head = Head(self._output.weight, getattr(self._output, "bias", None))
+        self._layers = list(trained.layers.values()) if isinstance(trained, Adapters) else None
+        self._type = self._head.weight.dtype
+        self._parameters = trained.parameters()
 
     def weights(self) -> list[Tensor]:
-        """The frozen weights of the linear layers and, last, of the head."""
-        return [*(layer.weight.data for layer in self._adapters.layers.values()), self._head.weight]
+        """The frozen weights of the linear layers, if they are frozen, and, last, of the head."""
+        return [*(layer.weight.data for layer in self._layers or ()), self._head.weight]
 
     def use(self, weights: Sequence[Tensor]) -> None:
         """Compute the products of the linear layers and the head with `weights`, in their type."""
-        for layer, weight in zip(self._adapters.layers.values(), weights, strict=False):
+        for layer, weight in zip(self._layers or (), weights, strict=False):
             layer.weight.data = weight
         self._head.weight = weights[-1]
+        self._type = weights[-1].dtype
+
+    def prepare(self) -> None:
+        """Take in what the optimizer did to the head."""
+        if self._output.weight.requires_grad:
+            self._head.weight = self._output.weight.detach().to(self._type)
 
     def row(self, row: Row, worker: int) -> float:
         """Add a row's gradient to the worker's part; its summed loss (nats)."""
-        value = self._loss(row)
+        learns = self._output.weight.requires_grad
+
+        def of(hidden: Tensor, into: Tensor | None) -> tuple[Tensor, Tensor]:
+            loss, gradient = self.row_loss(self._head, hidden, row, into)
+            return torch.tensor(loss, dtype=hidden.dtype), gradient
+
+        value = head_loss(self._hidden(row), self._output.weight if learns else None, of)
         gradients = torch.autograd.grad(value, self._parameters)
         into, at = self.parts[worker], 0
         for gradient in gradients:
@@ -131,15 +165,19 @@ class AutogradStep(Workers):
             at += gradient.numel()
         return value.item()
 
-    def loss(self, row: Row) -> float:
-        """Summed loss (nats) of a row."""
+    def losses(self, row: Row) -> Tensor:
+        """The loss (nats) of each label of a row."""
         with torch.no_grad():
-            return self._loss(row).item()
+            self.prepare()
+            return self._head.losses_and_gradient(self._hidden(row), row.labels)[0]
 
-    def _loss(self, row: Row) -> Tensor:
-        out = self._decoder(input_ids=row.ids, position_ids=row.positions, use_cache=False, layout=row.layout)
-        hidden = out.last_hidden_state[0].index_select(0, row.before)
-        return label_loss(hidden, self._head, row.labels)
+    def _hidden(self, row: Row) -> Tensor:
+        """What the head reads at the labels, [L, D]; in narrow types by autocast where all is trained."""
+        narrow = self._layers is None and self._type != self._parameters[0].dtype
+        if not narrow:
+            return hidden_states(self._decoder, row)
+        with torch.autocast("cpu", dtype=self._type):
+            return hidden_states(self._decoder, row).float()
 
 
 def check_packing(step: Step, model: Any, sample: Sample) -> None:
@@ -148,7 +186,7 @@ def check_packing(step: Step, model: Any, sample: Sample) -> None:
     Guards against architectures with an attention or a head that the packed step does not know.
     """
     with torch.no_grad():
-        ours = step.loss(pack([sample, sample])) / 2
+        ours = float(step.losses(pack([sample, sample])).sum()) / 2
         model.set_attn_implementation("eager")
         logits = model(torch.tensor([sample.ids]), use_cache=False).logits[0]
         model.set_attn_implementation(NAME)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from ..attention import Layout
 from . import attention, norm, swiglu
 from .attention import Heads
-from .projection import Projection, Views
+from .projection import Projection
 from .rope import Places
+from .whole_projection import WholeProjection
+
+Product = Projection | WholeProjection
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +38,23 @@ class Kept:
 class Layer:
     """q, k, v as one projection and gate, up as another. D: width of the stream; I: of the gated network."""
 
-    qkv: Projection
-    o: Projection
-    gate_up: Projection
-    down: Projection
+    qkv: Product
+    o: Product
+    gate_up: Product
+    down: Product
     heads: Heads
     eps: float
     head_norms: tuple[Tensor, ...] = ()
     """Weights [S] of the norms of q and k, where a model has them (Qwen3)."""
     first: bool = False
-    """The lowest layer: nothing below it learns, so it gives no gradient further down."""
+    """The lowest layer where nothing below it learns: it gives no gradient further down."""
+    head_norms_into: list[tuple[Tensor, ...]] = field(default_factory=list)
+    """Of each worker, where the gradients of `head_norms` go, where those are trained."""
+
+    @property
+    def products(self) -> dict[str, Product]:
+        """All four by name."""
+        return {"qkv": self.qkv, "o": self.o, "gate_up": self.gate_up, "down": self.down}
 
     def forward(self, x: Tensor, places: Places, layout: Layout) -> tuple[Tensor, Kept]:
         """The stream x [T, D], float32, through the layer."""
@@ -63,27 +72,25 @@ class Layer:
         )
         return middle + down, kept
 
-    def backward(
-        self, dx: Tensor, places: Places, layout: Layout, kept: Kept, into: Mapping[str, Views]
-    ) -> Tensor:
-        """The gradient of what came in, [T, D]; those of the adapters are added to `into`."""
+    def backward(self, dx: Tensor, places: Places, layout: Layout, kept: Kept, worker: int) -> Tensor:
+        """The gradient of what came in, [T, D]; those of what is trained are added to the worker's."""
         dy = dx.to(kept.both.dtype)
         da, v = self.down.backward(dy)
         dboth, gated = swiglu.backward(da, kept.both)
-        self.down.learn(dy, gated, kept.u_down, v, into["down"])
+        self.down.learn(dy, gated, kept.u_down, v, worker)
         dn, v = self.gate_up.backward(dboth)
         n = kept.middle * kept.middle_inverse
-        self.gate_up.learn(dboth, n, kept.u_both, v, into["gate_up"])
+        self.gate_up.learn(dboth, n, kept.u_both, v, worker)
         dx = dx + norm.backward(dn, n, kept.middle_inverse)
 
         dy = dx.to(kept.both.dtype)
         dmixed, v = self.o.backward(dy)
-        self.o.learn(dy, kept.mixed, kept.u_o, v, into["o"])
+        self.o.learn(dy, kept.mixed, kept.u_o, v, worker)
         dqkv = attention.backward(dmixed, layout, self.heads, kept.groups)
-        self._place_back(dqkv, places, kept.normed)
+        self._place_back(dqkv, places, kept.normed, worker)
         dn, v = self.qkv.backward(dqkv)
         n = kept.x * kept.inverse
-        self.qkv.learn(dqkv, n, kept.u_qkv, v, into["qkv"])
+        self.qkv.learn(dqkv, n, kept.u_qkv, v, worker)
         return dx if self.first else dx + norm.backward(dn, n, kept.inverse)
 
     def _place(self, qkv: Tensor, places: Places) -> tuple[tuple[Tensor, Tensor], ...]:
@@ -97,11 +104,16 @@ class Layer:
             angles.turn(part)
         return tuple(normed)
 
-    def _place_back(self, dqkv: Tensor, places: Places, normed: tuple[tuple[Tensor, Tensor], ...]) -> None:
+    def _place_back(
+        self, dqkv: Tensor, places: Places, normed: tuple[tuple[Tensor, Tensor], ...], worker: int
+    ) -> None:
         """The gradient before that, in place."""
         parts = self._turned(dqkv)
         for part, angles in zip(parts, places, strict=True):
             angles.turn_back(part)
+        if self.head_norms_into:
+            for part, (n, _), into in zip(parts, normed, self.head_norms_into[worker], strict=True):
+                into.add_((part * n).sum((0, 1)))
         for part, weight, (n, inverse) in zip(parts, self.head_norms, normed, strict=False):
             part.copy_(norm.backward(part * weight, n, inverse))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,14 +10,6 @@ from torch import Tensor
 from ..lora import LoraLinear
 
 PAD = 8  # the adapters' columns, so that every row begins at an even place in memory
-
-
-@dataclass(frozen=True, slots=True)
-class Views:
-    """Where the gradients of A [r, in] and B [out, r] of each linear layer go."""
-
-    a: Sequence[Tensor]
-    b: Sequence[Tensor]
 
 
 class Projection:
@@ -49,6 +40,11 @@ class Projection:
         self._bias = torch.cat([bias.detach() for bias in biases]) if biases else None
         self._rank = layers[0].a.shape[0]
         self._table = torch.empty(0)
+        self._into: list[tuple[Sequence[Tensor], Sequence[Tensor]]] = []
+
+    def learns(self, a: Sequence[Tensor], b: Sequence[Tensor]) -> None:
+        """The next worker adds its gradients to these: A [r, in] and B [out, r] of each layer."""
+        self._into.append((a, b))
 
     def use(self, weight: Tensor) -> None:
         """Compute with `weight`, in its type; `fold` has to follow."""
@@ -94,14 +90,15 @@ class Projection:
             dx.addmm_(v, self._table[self.out :, : self.inputs])
         return dx, v
 
-    def learn(self, dy: Tensor, x: Tensor, u: Tensor, v: Tensor, into: Views) -> None:
+    def learn(self, dy: Tensor, x: Tensor, u: Tensor, v: Tensor, worker: int) -> None:
         """Add the gradients of A and B: dA = v^T x g, dB = s dy^T u."""
+        into_a, into_b = self._into[worker]
         da = v.t() @ x.to(v.dtype)
         if self._norm is not None:
             da = da * self._norm
         for at in range(len(self._layers)):
             rows = slice(self._ends[at], self._ends[at + 1])
             ranks = slice(at * self._rank, (at + 1) * self._rank)
-            into.a[at].add_(da[ranks])
+            into_a[at].add_(da[ranks])
             # [r, out], the flat way round: twice as fast as dy^T u
-            into.b[at].add_((u[:, ranks].t() @ dy[:, rows]).t(), alpha=self._scale)
+            into_b[at].add_((u[:, ranks].t() @ dy[:, rows]).t(), alpha=self._scale)

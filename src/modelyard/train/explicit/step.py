@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..head import Head
 from ..lora import Adapters
 from ..row import Row
 from ..step import Workers
+from ..trained import Trained
 from . import norm
 from .attention import Heads
-from .layer import Kept, Layer
-from .projection import Projection, Views
+from .layer import Kept, Layer, Product
+from .projection import Projection
 from .rope import Angles, Places
+from .whole_projection import WholeProjection
 
 # Llama and those that differ from it in biases, or norms of heads, only.
 FAMILY = ("llama", "mistral", "qwen2", "qwen3")
@@ -27,6 +30,8 @@ GROUPS = {
     "gate_up": ("mlp.gate_proj", "mlp.up_proj"),
     "down": ("mlp.down_proj",),
 }
+NORMS = {"qkv": "input_layernorm", "gate_up": "post_attention_layernorm"}  # what each reads through
+HEAD_NORMS = ("q_norm", "k_norm")
 
 
 def unknown(model: Any, longest: int) -> str:
@@ -48,32 +53,44 @@ def unknown(model: Any, longest: int) -> str:
 
 
 class ExplicitStep(Workers):
-    """The gradients of the adapters of a frozen decoder; see `Workers` for who computes what."""
+    """The gradients of a decoder's adapters, or of all of it; see `Workers` for who computes what."""
 
     name = "explicit"
 
-    def __init__(self, model: Any, adapters: Adapters, *, workers: int, threads: int) -> None:
-        super().__init__(adapters.flat, workers=workers, threads=threads)
+    def __init__(self, model: Any, trained: Trained, *, workers: int, threads: int) -> None:
+        super().__init__(trained.flat, workers=workers, threads=threads)
         decoder, head = model.get_decoder(), model.get_output_embeddings()
-        # Copies: what the model has may be a map of its whole file, which would stay in memory.
-        self._embedding: Tensor = decoder.embed_tokens.weight.detach().clone()
+        adapted = isinstance(trained, Adapters)
+        # What is frozen is copied: what the model has may be a map of its whole file, which would stay in
+        # memory. What is trained is seen as it is.
+        own = _copy if adapted else Tensor.detach
+        self._embedding = own(decoder.embed_tokens.weight)
         tied = head.weight is decoder.embed_tokens.weight
-        weight = self._embedding if tied else head.weight.detach().clone()
-        self._head = Head(weight, getattr(head, "bias", None))
-        self._norm: Tensor = decoder.norm.weight.detach().clone()
+        self._output = self._embedding if tied else own(head.weight)
+        self._head = Head(self._output, getattr(head, "bias", None))
+        self._norm = own(decoder.norm.weight)
         self._frequencies: Tensor = decoder.rotary_emb.inv_freq.detach()
         self._turned_scale = float(decoder.rotary_emb.attention_scaling)
         self._eps = float(model.config.rms_norm_eps)
         self._layers = [
-            _layer(layer, self._eps, adapters.scale, model.config, first=not number)
+            _layer(layer, trained, model.config, first=adapted and not number)
             for number, layer in enumerate(decoder.layers)
         ]
         self._scores_scale = float(decoder.layers[0].self_attn.scaling)
-        self._views = [_views(adapters, part, len(self._layers)) for part in self.parts]
+        self._outer: list[Outer] = []
+        for part in self.parts:
+            if isinstance(trained, Adapters):
+                _learn_adapters(self._layers, trained.views(part))
+            else:
+                views = trained.named(part)
+                of = {parameter: views[name] for name, parameter in model.named_parameters()}
+                _learn_all(self._layers, decoder, of)
+                outer = (decoder.embed_tokens.weight, head.weight, decoder.norm.weight)
+                self._outer.append(Outer(*(of[parameter] for parameter in outer)))
         self.use(self.weights())
 
     def weights(self) -> list[Tensor]:
-        """The frozen weights of the projections and, last, of the head."""
+        """The weights of the projections and, last, of the head."""
         return [*(projection.weight for projection in self._projections()), self._head.weight]
 
     def use(self, weights: Sequence[Tensor]) -> None:
@@ -83,27 +100,38 @@ class ExplicitStep(Workers):
         self._head.weight = weights[-1]
 
     def prepare(self) -> None:
-        """Take in what the optimizer did to the adapters."""
+        """Take in what the optimizer did."""
         with torch.no_grad():
             for projection in self._projections():
                 projection.fold()
+            if self._outer:
+                self._head.weight = self._output.to(self._head.weight.dtype)
 
     def row(self, row: Row, worker: int) -> float:
         """Add a row's gradient to the worker's part; its summed loss (nats)."""
         places = self._places(row)
+        outer = self._outer[worker] if self._outer else None
         with torch.no_grad():
             x, kept = self._up(row, places)
-            loss, dx = self._label_loss(x, row)
-            for layer, views in zip(reversed(self._layers), reversed(self._views[worker]), strict=True):
-                dx = layer.backward(dx, places, row.layout, kept.pop(), views)
+            n, inverse = norm.forward(x.index_select(0, row.before), self._eps)
+            into = None if outer is None else outer.head
+            loss, dhidden = self.row_loss(self._head, n * self._norm, row, into)
+            dx = torch.zeros_like(x)  # where no label follows
+            dx[row.before] = norm.backward(dhidden * self._norm, n, inverse)
+            for layer in reversed(self._layers):
+                dx = layer.backward(dx, places, row.layout, kept.pop(), worker)
+            if outer is not None:
+                outer.norm.add_((dhidden * n).sum(0))
+                outer.embedding.index_add_(0, row.ids[0], dx)
         return loss
 
-    def loss(self, row: Row) -> float:
-        """Summed loss (nats) of a row."""
+    def losses(self, row: Row) -> Tensor:
+        """The loss (nats) of each label of a row."""
         with torch.no_grad():
             self.prepare()
             x, _ = self._up(row, self._places(row))
-            return self._label_loss(x, row)[0]
+            n, _ = norm.forward(x.index_select(0, row.before), self._eps)
+            return self._head.losses_and_gradient(n * self._norm, row.labels)[0]
 
     def _places(self, row: Row) -> Places:
         positions, turned = row.positions[0], self._turned_scale
@@ -120,47 +148,73 @@ class ExplicitStep(Workers):
             kept.append(one)
         return x, kept
 
-    def _label_loss(self, x: Tensor, row: Row) -> tuple[float, Tensor]:
-        """The summed loss (nats), and its gradient for all places [T, D]: zero where no label follows."""
-        hidden, inverse = norm.forward(x.index_select(0, row.before), self._eps)
-        loss, dhidden = self._head.loss_and_gradient(hidden * self._norm, row.labels)
-        dx = torch.zeros_like(x)
-        dx[row.before] = norm.backward(dhidden * self._norm, hidden, inverse)
-        return loss, dx
-
-    def _projections(self) -> Iterator[Projection]:
+    def _projections(self) -> Iterator[Product]:
         for layer in self._layers:
-            yield from (layer.qkv, layer.o, layer.gate_up, layer.down)
+            yield from layer.products.values()
 
 
-def _layer(module: Any, eps: float, scale: float, config: Any, *, first: bool) -> Layer:
-    before = {
-        "qkv": module.input_layernorm.weight.detach().clone(),
-        "gate_up": module.post_attention_layernorm.weight.detach().clone(),
-    }
-    made = {
-        group: Projection([module.get_submodule(name) for name in names], before.get(group), scale)
-        for group, names in GROUPS.items()
-    }
+@dataclass(frozen=True, slots=True)
+class Outer:
+    """Where a worker's gradients of what lies around the layers go; tied, the first two are one."""
+
+    embedding: Tensor
+    head: Tensor
+    norm: Tensor
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    return tensor.detach().clone()
+
+
+def _layer(module: Any, trained: Trained, config: Any, *, first: bool) -> Layer:
+    adapted = isinstance(trained, Adapters)
+    own = _copy if adapted else Tensor.detach
+    made: dict[str, Product] = {}
+    for group, names in GROUPS.items():
+        layers = [module.get_submodule(name) for name in names]
+        before = own(module.get_submodule(NORMS[group]).weight) if group in NORMS else None
+        made[group] = (
+            Projection(layers, before, trained.scale)
+            if isinstance(trained, Adapters)
+            else WholeProjection(layers, before)
+        )
     attention = module.self_attn
-    norms = [getattr(attention, name, None) for name in ("q_norm", "k_norm")]
+    norms = [getattr(attention, name) for name in HEAD_NORMS if hasattr(attention, name)]
     return Layer(
-        **made,
+        made["qkv"],
+        made["o"],
+        made["gate_up"],
+        made["down"],
         heads=Heads(config.num_attention_heads, config.num_key_value_heads, attention.head_dim),
-        eps=eps,
-        head_norms=tuple(one.weight.detach().clone() for one in norms if one is not None),
+        eps=float(config.rms_norm_eps),
+        head_norms=tuple(own(one.weight) for one in norms),
         first=first,
     )
 
 
-def _views(adapters: Adapters, flat: Tensor, count: int) -> list[dict[str, Views]]:
-    """Of each layer, where in `flat` the gradients of its projections' adapters lie."""
-    found = adapters.views(flat)
-    prefix = next(iter(found)).partition("layers.")[0] + "layers."
-    return [
-        {
-            group: Views(*zip(*(found[f"{prefix}{number}.{name}"] for name in names), strict=True))
-            for group, names in GROUPS.items()
-        }
-        for number in range(count)
-    ]
+def _learn_adapters(layers: Sequence[Layer], views: Mapping[str, tuple[Tensor, Tensor]]) -> None:
+    """One more worker, whose gradients of A and B go to `views`."""
+    prefix = next(iter(views)).partition("layers.")[0] + "layers."
+    for number, layer in enumerate(layers):
+        for group, names in GROUPS.items():
+            found = [views[f"{prefix}{number}.{name}"] for name in names]
+            product = layer.products[group]
+            assert isinstance(product, Projection)
+            product.learns([a for a, _ in found], [b for _, b in found])
+
+
+def _learn_all(layers: Sequence[Layer], decoder: Any, of: Mapping[nn.Parameter, Tensor]) -> None:
+    """One more worker, whose gradient of each parameter goes where `of` says."""
+    for layer, module in zip(layers, decoder.layers, strict=True):
+        for group, names in GROUPS.items():
+            linear = [module.get_submodule(name) for name in names]
+            product = layer.products[group]
+            assert isinstance(product, WholeProjection)
+            product.learns(
+                [of[one.weight] for one in linear],
+                [of[one.bias] for one in linear if one.bias is not None],
+                of[module.get_submodule(NORMS[group]).weight] if group in NORMS else None,
+            )
+        norms = [getattr(module.self_attn, name) for name in HEAD_NORMS if hasattr(module.self_attn, name)]
+        if norms:
+            layer.head_norms_into.append(tuple(of[one.weight] for one in norms))
