@@ -43,13 +43,14 @@ def ours(job: dict[str, Any], who: str) -> dict[str, Any]:
     from modelyard.train.choose_step import choose_step
     from modelyard.train.lora import adapt
     from modelyard.train.precision import choose
-    from modelyard.train.samples import Sample
+    from modelyard.train.row import pack
+    from modelyard.train.samples import Sample, length
     from modelyard.train.settings import Train
     from modelyard.train.step import AutogradStep
 
     threads = len(os.sched_getaffinity(0))
     torch.set_num_threads(1)
-    samples = [Sample(tuple(one["ids"]), tuple(one["learn"])) for one in job["samples"]]
+    samples = [(Sample(tuple(one["ids"]), tuple(one["learn"])),) for one in job["samples"]]
     tokens, longest = job["tokens"], job["row_tokens"]
     train = Train(learning_rate=RATE, warmup=0.0, batch_tokens=tokens, sequence_tokens=longest)
     model = AutoModelForCausalLM.from_pretrained(
@@ -57,13 +58,13 @@ def ours(job: dict[str, Any], who: str) -> dict[str, Any]:
     ).eval()
     adapters = adapt(model, rank=job["rank"], scale=2.0, seed=0)
     load_adapter(adapters, Path(job["adapter"]))
-    shortest = min(samples, key=len)
+    (shortest,) = min(samples, key=length)
     if who == "ours":
         step, _ = choose_step(model, adapters, shortest, longest, threads, threads)
     else:
         step = AutogradStep(model, adapters, workers=threads, threads=threads)
     del model
-    lengths = [len(one) for one in samples]
+    lengths = list(map(length, samples))
     order = packing.Order(0, tokens, longest, threads)
     batches = [
         loop.batch(samples, packing.rows(range(at, at + job["rows"]), lengths, order))
@@ -76,9 +77,8 @@ def ours(job: dict[str, Any], who: str) -> dict[str, Any]:
     for number, rows in enumerate(batches):
         losses.append(loop.update(run, adamw, number, rows))
         ends.append(time.perf_counter())
-    held = [Sample(tuple(one["ids"]), tuple(one["learn"])) for one in job["held"]]
-    rows = [loop.batch([one], ((0,),))[0] for one in held]
-    loss = sum(step.loss(row) for row in rows) / sum(len(row.labels) for row in rows)
+    rows = [pack([Sample(tuple(one["ids"]), tuple(one["learn"]))]) for one in job["held"]]
+    loss = sum(float(losses.sum()) for losses in step.losses(rows)) / sum(len(row.labels) for row in rows)
     told = {"name": step.name, "precision": precision.value, "losses": losses, "held": loss}
     return told | speed(job, ends)
 

@@ -90,10 +90,11 @@ def blocks(base: Path, corpus: Path) -> Job:
 def chat(base: Path, corpus: Path) -> Job:
     """The example's own pairs, answers to be learned: 8 samples a step."""
     steps, rows = 14, 8
-    found = samples.make(
-        Prompter(base), samples.read(corpus / "pairs.train.jsonl"), longest=BLOCK, vocabulary=1 << 30
-    )
-    made = [{"ids": list(one.ids), "learn": list(one.learn)} for one in found.kept[: steps * rows + HELD]]
+    prompter = Prompter(base)
+    pairs = (("", samples.of_pair(prompter, row)) for row in samples.read(corpus / "pairs.train.jsonl"))
+    found = samples.make(pairs, longest=BLOCK, vocabulary=1 << 30)
+    kept = found.kept[: steps * rows + HELD]
+    made = [{"ids": list(one.ids), "learn": list(one.learn)} for (one,) in kept]
     return _job(made, steps, rows, 1 << 20)
 
 

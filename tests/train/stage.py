@@ -27,6 +27,7 @@ def pair(number: int) -> dict[str, Any]:
     )
     return {
         "id": name,
+        "source": "pairs.jsonl",
         "group": name,
         "kind": "default",
         "question": f"Which default has {name}?",

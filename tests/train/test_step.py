@@ -194,7 +194,8 @@ def test_the_head_is_a_node_of_the_graph(monkeypatch: pytest.MonkeyPatch) -> Non
         losses, gradient = Head(weight, None).losses_and_gradient(hidden, labels, into)
         return losses.sum(), gradient
 
-    torch.testing.assert_close(torch.autograd.grad(3 * head_loss(hidden, weight, of), (hidden, weight)), wanted)
+    loss = 3 * head_loss(hidden, weight, of)
+    torch.testing.assert_close(torch.autograd.grad(loss, (hidden, weight)), wanted)
 
 
 def test_a_label_that_is_nearly_impossible_still_has_a_finite_loss() -> None:

@@ -87,7 +87,7 @@ def test_the_tuned_folder_has_every_file_of_a_model(tuned: tuple[Path, Output], 
 
 def test_the_answers_and_their_end_are_what_is_learned(base: Path) -> None:
     prompter = Prompter(base)
-    one = samples.sample(prompter, pair(3))
+    (one,) = samples.of_pair(prompter, pair(3))
     learned = [token for token, learn in zip(one.ids, one.learn, strict=True) if learn]
     assert learned == [*prompter.encode("3"), prompter.end]
     assert list(one.ids[: -len(learned)]) == prompter.prompt(conversation(pair(3))[:-1])
@@ -119,7 +119,7 @@ def test_a_corpus_without_pairs_is_an_error(base: Path, tmp_path: Path, workspac
 
 def test_a_tokenizer_of_another_vocabulary_is_an_error(base: Path) -> None:
     with pytest.raises(SourceError, match="the model knows 10 tokens"):
-        samples.make(Prompter(base), [pair(1)], longest=256, vocabulary=10)
+        samples.make([("p", samples.of_pair(Prompter(base), pair(1)))], longest=256, vocabulary=10)
 
 
 def test_a_loss_that_is_no_number_stops_and_names_a_lower_rate(
@@ -140,7 +140,7 @@ def spoil(monkeypatch: pytest.MonkeyPatch, spoilt: Callable[[int], bool], loss: 
 
         def forward_backward(batch: Any) -> Result:
             found = inner(batch)
-            return Result(loss * found.labels, found.labels) if spoilt(number) else found
+            return Result(loss * found.count, found.count) if spoilt(number) else found
 
         monkeypatch.setattr(run.step, "forward_backward", forward_backward)
         try:

@@ -54,7 +54,8 @@ class Document:
 class Pair:
     """A question with its right answer, or a conversation (`messages`, then question and answer are "").
 
-    `group` is "" until it is known; `part` is the side of the split that the row itself names.
+    `rejected`: an answer that people liked less than the right one, or than a conversation's last. `group` is
+    "" until it is known; `part` is the side of the split that the row itself names.
     """
 
     id: str
@@ -66,19 +67,19 @@ class Pair:
     passage: str | None = None
     answer: str = ""
     absent: bool = False
+    rejected: str | None = None
     messages: tuple[Mapping[str, str], ...] = ()
     group: str = ""
     part: Part | None = None
 
     def row(self) -> dict[str, Any]:
         """The pair as a row of pairs.*.jsonl."""
+        told = {"id": self.id, "source": self.source, "group": self.group, "kind": self.kind}
+        if self.rejected is not None:
+            told["rejected"] = self.rejected
         if self.messages:
-            messages = [dict(message) for message in self.messages]
-            return {"id": self.id, "group": self.group, "kind": self.kind, "messages": messages}
-        return {
-            "id": self.id,
-            "group": self.group,
-            "kind": self.kind,
+            return told | {"messages": [dict(message) for message in self.messages]}
+        return told | {
             "question": self.question,
             "document": self.document,
             "passage": self.passage,

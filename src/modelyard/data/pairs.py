@@ -1,8 +1,9 @@
 """Rows of JSONL as pairs: which shape a row has, and what it says.
 
-Told by the fields of each row, in this order (`fields` of a source names other fields):
-`messages`; ShareGPT's `conversations`; `question`; Alpaca's `instruction`, with `input` put under it;
-`prompt` and `completion`; `text`, which is a document. Any pair may name its side in `split`.
+Told by the fields of each row, in this order (`fields` of a source names other fields): `chosen` and
+`rejected`, with or without a `prompt`; `messages`; ShareGPT's `conversations`; `question`; Alpaca's
+`instruction`, with `input` put under it; `prompt` and `completion`; `text`, which is a document. Any pair may
+name its side in `split`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from .clean import clean, stands_in
 from .items import Drop, Pair
 from .settings import Fields
 
-Shape = Literal["messages", "sharegpt", "native", "alpaca", "prompt", "document"]
+Shape = Literal["preference", "messages", "sharegpt", "native", "alpaca", "prompt", "document"]
 
 _ROLES = {
     "system": "system",
@@ -33,6 +34,8 @@ _ROLES = {
 
 def shape(row: Mapping[str, Any], fields: Fields) -> Shape | None:
     """The shape of a row, or None when it has none that is known."""
+    if "chosen" in row and "rejected" in row:
+        return "preference"
     if isinstance(row.get(fields.messages or "messages"), list):
         return "messages"
     if isinstance(row.get("conversations"), list):
@@ -49,6 +52,8 @@ def shape(row: Mapping[str, Any], fields: Fields) -> Shape | None:
 def pair(row: Mapping[str, Any], found: Shape, fields: Fields, *, id: str, source: str, item: str) -> Pair:
     """A row of the shape `found` as a pair, cleaned. Raises Drop when it cannot be learned from."""
     made = Pair(id=id, source=source, item=item, kind=_label(row, "kind"))
+    if found == "preference":
+        return _preference(made, row)
     if found == "messages":
         return replace(made, messages=_messages(row[fields.messages or "messages"], "role", "content"))
     if found == "sharegpt":
@@ -70,8 +75,36 @@ def pair(row: Mapping[str, Any], found: Shape, fields: Fields, *, id: str, sourc
             passage=_text(row, fields.passage or "passage") or None,
             answer=_text(row, fields.answer or "answer"),
             absent=row.get("absent") is True,
+            rejected=_text(row, "rejected") or None,
         )
     )
+
+
+def _preference(made: Pair, row: Mapping[str, Any]) -> Pair:
+    """A prompt with two answers, each a text or messages; without a prompt, both begin with it."""
+    if isinstance(row["chosen"], str):
+        told = replace(made, question=_text(row, "prompt"), answer=_text(row, "chosen"))
+        return _liked_less(_told(told), _text(row, "rejected"))
+    prompt, chosen, rejected = ([] if row.get(name) is None else row[name] for name in PREFERENCE)
+    if isinstance(prompt, str):
+        prompt = [{"role": "user", "content": prompt}]
+    if not all(isinstance(part, list) for part in (prompt, chosen, rejected)):
+        raise Drop("not_text", "chosen and rejected are neither both text nor both messages")
+    messages, others = (_messages([*prompt, *part], "role", "content") for part in (chosen, rejected))
+    if messages[:-1] != others[:-1]:
+        raise Drop("broken_messages", "chosen and rejected answer different prompts")
+    return _liked_less(replace(made, messages=messages), others[-1]["content"])
+
+
+PREFERENCE = ("prompt", "chosen", "rejected")
+
+
+def _liked_less(made: Pair, rejected: str) -> Pair:
+    if not rejected:
+        raise Drop("empty_answer", "the rejected answer")
+    if rejected == (made.messages[-1]["content"] if made.messages else made.answer):
+        raise Drop("rejected_is_chosen")
+    return replace(made, rejected=rejected)
 
 
 def check_extract(made: Pair) -> None:

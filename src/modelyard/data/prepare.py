@@ -123,6 +123,7 @@ def _pairs(
             key = tuple(same(f"{m['role']} {m['content']}") for m in pair.messages)
         else:
             key = (same(pair.question), same(pair.passage or ""), same(pair.answer))
+        key += (same(pair.rejected or ""),)
         twin = first.setdefault(key, pair)
         if twin is not pair:
             sheet.drop(pair.source, "pairs", pair.item, "duplicate_pair", f"of {twin.item}")

@@ -80,6 +80,10 @@ class Redactor:
         What is personal in the passage is so in question and answer, and an answer that stands in the
         passage is cut from the marked passage, so that it stands there still.
         """
+        if pair.rejected is not None:
+            rejected, hidden = self.redact(pair.rejected)
+            pair, places = self.pair(replace(pair, rejected=None))
+            return replace(pair, rejected=rejected), places + hidden
         if pair.messages:
             messages, places = [], 0
             for message in pair.messages:

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from ..records.settings import Settings
 from ..records.shapes import Step
 
-PREPARE = Step("data.prepare", 1, "modelyard.data.prepare:run")
+PREPARE = Step("data.prepare", 2, "modelyard.data.prepare:run")
 INDEX = Step("data.index", 1, "modelyard.data.index:run")
 
 Basis = Literal["licence", "contract", "consent", "own", "public_domain", "legitimate_interest"]

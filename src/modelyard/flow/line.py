@@ -24,8 +24,6 @@ def line(project: Project, folder: Path, yard: Yard) -> Line[Record]:
     """
     usable_engines(project)  # said before the expensive part
     sources = _sources(project, folder, yard)
-    base = locate(project.train.base, folder)
-    base_files = of_files(yard, base.name, base.root, [base.root / name for name in base.files])
     prepare = PrepareSettings(
         # Who makes a file changes nothing in it, so that is not part of the key.
         sources=tuple(source.model_copy(update={"made_by": None}) for source in project.data.sources),
@@ -36,20 +34,30 @@ def line(project: Project, folder: Path, yard: Yard) -> Line[Record]:
         extract=project.task.kind == "extract",
         seed=project.seed,
     )
-    corpus, base_model = yield (
-        Node(PREPARE, prepare, sources=sources),
-        Node(BASE, BaseSettings(base=project.train.base), sources=(base_files,)),
-    )
+    names = [project.train.base]
+    if project.train.method is not None and project.train.distil is not None:
+        names.append(project.train.distil.teacher)
+    bases = [
+        Node(BASE, BaseSettings(base=name), sources=(_base_files(name, folder, yard),)) for name in names
+    ]
+    corpus, base_model, *teachers = yield (Node(PREPARE, prepare, sources=sources), *bases)
     model, index = base_model, None
     if project.ground is not None and corpus.fact("data.documents").value:
         (index,) = yield (
             Node(INDEX, IndexSettings(ground=project.ground, seed=project.seed), {"corpus": (corpus,)}),
         )
     if project.train.method is not None and corpus.fact("data.pairs.train").value:
-        inputs = {"corpus": (corpus,), "model": (base_model,)}
+        inputs: dict[str, tuple[Record, ...]] = {"corpus": (corpus,), "model": (base_model,)}
+        if teachers:
+            inputs["teacher"] = tuple(teachers)
         train = project.train.model_copy(update={"seed": project.train.seed or project.seed})
         (model,) = yield (Node(TUNE, TuneSettings(train=train), inputs),)
     return (yield from search(project, Material(corpus, index, base_model, model), yard))
+
+
+def _base_files(name: str, folder: Path, yard: Yard) -> SourceFiles:
+    base = locate(name, folder)
+    return of_files(yard, base.name, base.root, [base.root / file for file in base.files])
 
 
 def _sources(project: Project, folder: Path, yard: Yard) -> tuple[SourceFiles, ...]:

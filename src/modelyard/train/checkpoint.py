@@ -36,7 +36,7 @@ def save(state: Path, flat: Tensor, optimizer: torch.optim.Optimizer, progress: 
     """Replace the checkpoint in `state`. Raises NoRoom when the disk is full; the one before it stays."""
     kept = optimizer.state[optimizer.param_groups[0]["params"][0]]
     tensors = {
-        "adapters": flat.detach(),
+        "trained": flat.detach(),
         "first_moment": kept["exp_avg"],
         "second_moment": kept["exp_avg_sq"],
         "optimizer_step": kept["step"].reshape(1),
@@ -71,9 +71,9 @@ def load(state: Path, flat: Tensor, optimizer: torch.optim.Optimizer) -> Progres
             tensors["token_counts"].tolist(),
             tensors["skipped"].tolist(),
         )
-        if tensors["adapters"].shape != flat.shape:
+        if tensors["trained"].shape != flat.shape:
             raise ValueError("another size")
-        flat.detach().copy_(tensors["adapters"])
+        flat.detach().copy_(tensors["trained"])
         parameter = optimizer.param_groups[0]["params"][0]
         optimizer.state[parameter] = {
             "step": tensors["optimizer_step"].reshape(()),

@@ -10,8 +10,10 @@ from ..records.shapes import Choice
 from .checkpoint import Progress
 from .lora import Adapters
 from .saving import write_json, write_tensors
+from .trained import Trained
 from .weights import safetensors_header
 
+EMBEDDING = "model.embed_tokens.weight"
 # Everything of the base but its weights.
 COPIED = (
     "config.json",
@@ -52,21 +54,30 @@ def write_adapter(adapters: Adapters, folder: Path, base: str) -> None:
     write_tensors(folder / "adapter_model.safetensors", tensors, {"format": "pt"})
 
 
-def write_merged(adapters: Adapters, base: Path, out: Path) -> Choice:
-    """W + scale * B A for every adapted layer, in the base's type; all other files of the base copied."""
+def write_model(trained: Trained, base: Path, out: Path) -> Choice:
+    """The weights in the base's type, W + scale * B A for an adapted layer; the base's other files copied."""
     from safetensors.torch import load_file
 
     tensors = load_file(base / "model.safetensors")
-    for name, a, b in adapters.tensors():
-        weight = tensors[f"{name}.weight"]
-        merged = weight.float().addmm_(b, a, alpha=adapters.scale)
-        tensors[f"{name}.weight"] = merged.to(weight.dtype)
+    if isinstance(trained, Adapters):
+        for name, a, b in trained.tensors():
+            weight = tensors[f"{name}.weight"]
+            merged = weight.float().addmm_(b, a, alpha=trained.scale)
+            tensors[f"{name}.weight"] = merged.to(weight.dtype)
+        why = "the merged weights keep the type of the base's"
+    else:
+        views = trained.named(trained.flat)
+        for name, weight in tensors.items():
+            # A head that is the embedding may stand in the file under its own name as well.
+            own = name if name in views else EMBEDDING
+            tensors[name] = views[own].detach().to(weight.dtype)
+        why = "the trained weights are stored in the type of the base's"
     write_tensors(out / "model.safetensors", tensors, {"format": "pt"})
     for name in COPIED:
         if (base / name).is_file():
             shutil.copyfile(base / name, out / name)
     types = sorted({stored.dtype for stored in safetensors_header(out / "model.safetensors").values()})
-    return Choice("train.merged", ", ".join(types), "the merged weights keep the type of the base's")
+    return Choice("train.merged", ", ".join(types), why)
 
 
 def write_loss(progress: Progress, path: Path) -> None:

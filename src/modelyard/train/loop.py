@@ -18,7 +18,7 @@ from . import checkpoint
 from .checkpoint import Progress
 from .packing import Order, Rows, steps
 from .row import Row, pack
-from .samples import Sample
+from .samples import Item, length
 from .schedule import rate
 from .settings import Train
 from .step import Step
@@ -35,7 +35,7 @@ class Run:
 
     step: Step
     flat: Tensor
-    samples: Sequence[Sample]
+    items: Sequence[Item]
     order: Order
     total: int
     tokens: int
@@ -47,18 +47,18 @@ class Run:
 
     @property
     def lengths(self) -> list[int]:
-        return [len(sample) for sample in self.samples]
+        return list(map(length, self.items))
 
 
-def batch(samples: Sequence[Sample], rows: Rows) -> list[Row]:
+def batch(items: Sequence[Item], rows: Rows) -> list[Row]:
     """The rows of one step as tensors."""
-    return [pack([samples[number] for number in row]) for row in rows]
+    return [pack([sample for number in row for sample in items[number]]) for row in rows]
 
 
 def optimizer(flat: Tensor, train: Train) -> torch.optim.AdamW:
     """AdamW over one flat tensor, so that a step is a single fused pass."""
     weights = nn.Parameter(flat, requires_grad=True)
-    adamw = torch.optim.AdamW([weights], lr=train.learning_rate, weight_decay=train.weight_decay, fused=True)
+    adamw = torch.optim.AdamW([weights], lr=train.rate, weight_decay=train.weight_decay, fused=True)
     # As the first step would make it: so a checkpoint can be written before it.
     adamw.state[weights] = {
         "step": torch.zeros((), dtype=torch.float32),
@@ -84,7 +84,7 @@ def update(
     Raises Spoilt, the weights unchanged, for a loss above `most` and for what is no number.
     """
     group, told = adamw.param_groups[0], run.train
-    group["lr"] = rate(number, run.total, peak=told.learning_rate, warmup=told.warmup, shape=told.schedule)
+    group["lr"] = rate(number, run.total, peak=told.rate, warmup=told.warmup, shape=told.schedule)
     result = run.step.forward_backward(rows)
     loss = result.loss / result.count
     gradient = run.step.gradient.div_(result.count)
@@ -133,7 +133,7 @@ def _leap(losses: Sequence[float]) -> float:
 
 def hopeless(run: Run, spoilt: Spoilt, left_out: int) -> TrainingError:
     """What the user is told when a run cannot go on."""
-    lower = run.train.learning_rate / 4
+    lower = run.train.rate / 4
     return TrainingError(
         f"at step {spoilt.number + 1} of {run.total}, {spoilt.what} (learning rate {spoilt.rate:.2g})"
         + f", after {left_out} such steps had been left out",
@@ -149,7 +149,7 @@ def _go_on(run: Run, adamw: torch.optim.AdamW, progress: Progress) -> None:
         progress.step = number + 1
         if number not in progress.skipped:
             begun = time.perf_counter()
-            packed = batch(run.samples, rows)
+            packed = batch(run.items, rows)
             loss = update(run, adamw, number, packed, _leap(progress.losses))
             progress.tokens += sum(row.tokens for row in packed)
             progress.seconds += time.perf_counter() - begun

@@ -5,6 +5,7 @@ A row is a plain run of tokens, sample after sample, with no padding at all; att
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,29 +22,55 @@ class Order:
     batch_tokens: int
     row_tokens: int
     rows: int = 1
+    mixture: Mixture | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """The source of each sample, and what share of the tokens is to come from each source."""
+
+    sources: tuple[int, ...]
+    weights: tuple[float, ...]
 
 
 Rows = tuple[tuple[int, ...], ...]  # the numbers of the samples in each row of one step
 
 
 def steps(lengths: Sequence[int], order: Order) -> Iterator[Rows]:
-    """Endless steps over samples of these `lengths` (tokens), each epoch in an order of its own.
+    """Endless steps over samples of these `lengths` (tokens).
 
-    Every sample comes once an epoch. A sample longer than a step makes a step by itself.
+    Every sample comes once an epoch, each epoch in an order of its own; in a mixture every source has its
+    own epochs. A sample longer than a step makes a step by itself.
     """
     taken: list[int] = []
     total = 0
-    epoch = 0
+    for number in _mixed(lengths, order) if order.mixture else _endless(range(len(lengths)), order.seed):
+        if taken and total + lengths[number] > order.batch_tokens:
+            yield rows(taken, lengths, order)
+            taken, total = [], 0
+        taken.append(number)
+        total += lengths[number]
+
+
+def _endless(numbers: Sequence[int], seed: object) -> Iterator[int]:
+    for epoch in itertools.count():
+        shuffled = list(numbers)
+        random.Random(f"{seed}/{epoch}").shuffle(shuffled)
+        yield from shuffled
+
+
+def _mixed(lengths: Sequence[int], order: Order) -> Iterator[int]:
+    """Always from the source that is furthest behind its share of the tokens."""
+    assert order.mixture is not None
+    sources, weights = order.mixture.sources, order.mixture.weights
+    of = [[number for number, one in enumerate(sources) if one == source] for source in range(len(weights))]
+    streams = [_endless(numbers, f"{order.seed}/{source}") for source, numbers in enumerate(of)]
+    taken = [0.0] * len(weights)
     while True:
-        shuffled = list(range(len(lengths)))
-        random.Random(f"{order.seed}/{epoch}").shuffle(shuffled)
-        for number in shuffled:
-            if taken and total + lengths[number] > order.batch_tokens:
-                yield rows(taken, lengths, order)
-                taken, total = [], 0
-            taken.append(number)
-            total += lengths[number]
-        epoch += 1
+        source = min(range(len(weights)), key=lambda one: (taken[one] / weights[one], one))
+        number = next(streams[source])
+        taken[source] += lengths[number]
+        yield number
 
 
 def rows(taken: Sequence[int], lengths: Sequence[int], order: Order) -> Rows:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -12,7 +12,10 @@ from ..records.shapes import Step
 from .schedule import Shape
 
 BASE = Step("train.base", 1, "modelyard.train.base:run")
-TUNE = Step("train.tune", 3, "modelyard.train.tune:run")
+TUNE = Step("train.tune", 4, "modelyard.train.tune:run")
+
+# For adapters on SmolLM2 of 1e-3 to 4e-3 the middle one learned most; all weights or a preference want less.
+RATE_ADAPTERS, RATE_WHOLE = 2e-3, 1e-4
 
 
 class Lora(Settings):
@@ -32,10 +35,46 @@ class Lora(Settings):
         return (self.alpha if self.alpha is not None else 2 * self.rank) / self.rank
 
 
-class Method(Settings):
-    """What is trainable."""
+class Full(Settings):
+    """Every weight of the model; takes four times the model in memory, in float32."""
 
-    lora: Lora = Lora()
+
+class Method(Settings):
+    """What is trainable: adapters unless told otherwise."""
+
+    lora: Lora | None = None
+    """Low-rank adapters; they begin as nothing."""
+    full: Full | None = None
+    """All weights: {full: {}}."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one(cls, told: Any) -> Any:
+        if isinstance(told, dict):
+            given = [name for name in ("lora", "full") if told.get(name) is not None]
+            if len(given) == 2:
+                raise ValueError("give lora or full, one of the two")
+            if not given:
+                return told | {"lora": {}}
+        return told
+
+
+class Preference(Settings):
+    """Direct preference optimisation (arXiv:2305.18290) on pairs with a rejected answer."""
+
+    beta: float = Field(default=0.1, gt=0)
+    """How strongly the model is held to what it was before: larger holds it closer."""
+
+
+class Distil(Settings):
+    """A teacher's chances of every word, beside the right answers (arXiv:1503.02531)."""
+
+    teacher: str
+    """A larger base with the same words: a known name, a folder of safetensors, or a hub id."""
+    share: float = Field(default=0.5, gt=0, le=1)
+    """Share of the loss that is the distance to the teacher; the rest is that to the right answer."""
+    temperature: float = Field(default=1.0, ge=0.1, le=20)
+    """Above 1 the teacher's unlikely words count for more."""
 
 
 class Budget(Settings):
@@ -58,12 +97,18 @@ class Train(Settings):
 
     base: str = "smollm2-135m-instruct"
     """Base model: a known name, a folder of safetensors, or a hub id such as ORG/NAME."""
-    method: Method | None = Method()
+    method: Method | None = Method(lora=Lora())
     """How to tune; null serves the base untuned."""
+    mixture: dict[str, float] | None = None
+    """Share of the tokens by path of a source; one of documents is learned as text. Without it: all pairs."""
+    preference: Preference | None = None
+    """Learn from pairs with a rejected answer which of two answers is better, and nothing else."""
+    distil: Distil | None = None
+    """Learn from a larger model as well."""
     budget: Budget = Budget(minutes=6)
     """When to stop."""
-    learning_rate: float = Field(default=2e-3, gt=0, lt=1)
-    """Peak rate of AdamW; warm-up before it, `schedule` after."""
+    learning_rate: float | None = Field(default=None, gt=0, lt=1)
+    """Peak rate of AdamW; unless given 2e-3 for lora, 1e-4 for full, 1e-4 for preferences."""
     schedule: Shape = "cosine"
     """Way down from the peak: cosine, linear, wsd (stays, then falls in the last fifth), or constant."""
     warmup: float = Field(default=0.05, ge=0, lt=1)
@@ -79,6 +124,24 @@ class Train(Settings):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """auto: the faster of the two on this machine, by measurement."""
     seed: int = 0
+
+    @property
+    def rate(self) -> float:
+        """Peak rate of AdamW."""
+        if self.learning_rate is not None:
+            return self.learning_rate
+        adapters = self.method is None or self.method.lora is not None
+        return RATE_ADAPTERS if adapters and self.preference is None else RATE_WHOLE
+
+    @model_validator(mode="after")
+    def _fits(self) -> Train:
+        if self.preference is not None and self.method is not None and self.method.full is not None:
+            raise ValueError("preference needs lora: what it measures from is the model without its adapter")
+        if self.preference is not None and self.distil is not None:
+            raise ValueError("give preference or distil, one of the two")
+        if self.mixture is not None and (not self.mixture or min(self.mixture.values()) <= 0):
+            raise ValueError("mixture needs a source at least, and shares above zero")
+        return self
 
 
 class BaseSettings(Settings):

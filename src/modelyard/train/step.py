@@ -42,8 +42,8 @@ class Step(Protocol):
     def forward_backward(self, batch: Sequence[Row]) -> Result:
         """Overwrite `gradient` with the gradient of the batch's summed loss."""
 
-    def losses(self, row: Row) -> Tensor:
-        """The loss (nats) of each label of a row [L], and nothing else of the objective."""
+    def losses(self, rows: Sequence[Row]) -> list[Tensor]:
+        """Of each row the loss (nats) of each of its labels [L], whatever the objective and the teacher."""
 
     def weights(self) -> list[Tensor]:
         """The weights of all products, in float32 until others are used."""
@@ -83,6 +83,16 @@ class Workers(ABC):
 
     def prepare(self) -> None:  # noqa: B027 (most have nothing to do)
         """What has to be done once before the rows of a batch."""
+
+    @abstractmethod
+    def label_losses(self, row: Row) -> Tensor:
+        """The loss (nats) of each label of a row [L]."""
+
+    def losses(self, rows: Sequence[Row]) -> list[Tensor]:
+        """Of each row the loss (nats) of each of its labels [L], whatever the objective and the teacher."""
+        self.prepare()
+        run = map if self._pool is None else self._pool.map
+        return list(run(self.label_losses, rows))
 
     @abstractmethod
     def row(self, row: Row, worker: int) -> float:
@@ -165,10 +175,9 @@ class AutogradStep(Workers):
             at += gradient.numel()
         return value.item()
 
-    def losses(self, row: Row) -> Tensor:
+    def label_losses(self, row: Row) -> Tensor:
         """The loss (nats) of each label of a row."""
         with torch.no_grad():
-            self.prepare()
             return self._head.losses_and_gradient(self._hidden(row), row.labels)[0]
 
     def _hidden(self, row: Row) -> Tensor:
@@ -186,7 +195,7 @@ def check_packing(step: Step, model: Any, sample: Sample) -> None:
     Guards against architectures with an attention or a head that the packed step does not know.
     """
     with torch.no_grad():
-        ours = float(step.losses(pack([sample, sample])).sum()) / 2
+        ours = float(step.losses([pack([sample, sample])])[0].sum()) / 2
         model.set_attn_implementation("eager")
         logits = model(torch.tensor([sample.ids]), use_cache=False).logits[0]
         model.set_attn_implementation(NAME)

@@ -6,29 +6,31 @@ import math
 import resource
 import statistics
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import TrainingError, need
 from ..prompt import Prompter
-from ..records.shapes import Choice, Fact, Inputs, Output, Workspace
-from . import allocator, budget, samples
+from ..records.shapes import Choice, Fact, Inputs, Output, Record, Workspace
+from . import allocator, budget
 from .budget import Plan
+from .material import Material, gather, same_words
 from .packing import Order, plan, steps
-from .samples import Samples
-from .settings import Lora, Train, TuneSettings
+from .settings import Method, Train, TuneSettings
 
 if TYPE_CHECKING:
     from .checkpoint import Progress
-    from .lora import Adapters
+    from .samples import Item
     from .step import Step
+    from .trained import Trained
 
 # A worker with fewer tokens than this spends its time in small products.
 WORKER_TOKENS_MIN = 400
 
 
 def run(settings: TuneSettings, inputs: Inputs, workspace: Workspace) -> Output:
-    """Tune the record in role `model` on the pairs of the one in role `corpus`.
+    """Tune the record in role `model` on the one in role `corpus`, if asked with the one in role `teacher`.
 
     Killed and run again in the same workspace, it goes on from its last checkpoint and ends with the same
     bytes (same machine, same number of threads). Raises SourceError, TrainingError or NoRoom.
@@ -40,89 +42,69 @@ def run(settings: TuneSettings, inputs: Inputs, workspace: Workspace) -> Output:
     choices = [allocator.tune()]
     need("torch", extra="train", for_="tuning")
     corpus, base = inputs.one("corpus"), inputs.one("model")
+    teachers = inputs.all("teacher")
+    if teachers:
+        same_words(base.folder, teachers[0].folder)
     workspace.report("reading pairs")
-    config = base.json("config.json")
-    found = samples.make(
-        Prompter(base.folder),
-        samples.read(corpus.folder / "pairs.train.jsonl"),
-        longest=train.sequence_tokens,
-        vocabulary=config.get("vocab_size") or 1 << 62,
-    )
-    choices += _dropped(found, train)
+    vocabulary = base.json("config.json").get("vocab_size") or 1 << 62
+    material = gather(corpus.folder, Prompter(base.folder), train, vocabulary)
+    choices += material.choices
     workspace.report("loading the model")
-    step, adapters, choice = _load(base.folder, train, train.method.lora, workspace.threads, found)
+    step, trained, choice = _load(base.folder, train, train.method, workspace.threads, material)
     choices.append(choice)
     try:
+        if teachers and train.distil is not None:
+            from .load import load_teacher
+
+            step.teacher = load_teacher(teachers[0].folder, train.distil)
         made = budget.load(workspace.state)
         if made is None:
-            made = _plan(train, step, adapters, found, workspace, begun)
+            made = _plan(train, step, trained, material, workspace, begun)
             budget.save(made, workspace.state)
         else:
             _resume_precision(made, step)
-        progress = _train(made, train, step, adapters, found, workspace)
+        progress = _train(made, train, step, trained, material, workspace)
+        unit = step.objective.unit
     finally:
         step.close()
     choices += [Choice(*choice) for choice in made.choices]
-    choices += _write(adapters, progress, base.folder, inputs, workspace)
-    return Output(_facts(progress, adapters, base.folder), tuple(choices))
-
-
-def _dropped(found: Samples, train: Train) -> list[Choice]:
-    choices = []
-    if found.too_long:
-        value = f"{found.too_long} pairs left out"
-        choices.append(
-            Choice("train.too_long", value, f"longer than sequence_tokens: {train.sequence_tokens}")
-        )
-    if found.empty:
-        choices.append(
-            Choice("train.empty", f"{found.empty} pairs left out", "their answer has no tokens to learn")
-        )
-    return choices
+    choices += _write(trained, progress, base, workspace)
+    return Output(_facts(progress, trained, base.folder, unit), tuple(choices))
 
 
 def _load(
-    folder: Path, train: Train, lora: Lora, threads: int, found: Samples
-) -> tuple[Step, Adapters, Choice]:
+    folder: Path, train: Train, method: Method, threads: int, material: Material
+) -> tuple[Step, Trained, Choice]:
     import torch
-    from transformers import AutoModelForCausalLM
-    from transformers.utils import logging
 
-    from .attention import register
+    from . import whole
     from .choose_step import choose_step
+    from .load import load_model
     from .lora import adapt
+    from .objective import Preference
 
     workers = _workers(train, threads)
     # This thread, too, gets one worker's share: on a busy machine OpenMP waits for a core at every product.
     torch.set_num_threads(max(1, threads // workers))
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype=torch.float32,
-            attn_implementation=register(),
-            local_files_only=True,
-            trust_remote_code=False,
-        )
-    except (ValueError, OSError, RuntimeError) as error:
-        raise TrainingError(
-            f"transformers cannot load the base: {str(error).splitlines()[0][:200]}",
-            where="train.base",
-            try_="a Llama, Qwen, Mistral or SmolLM model",
-        ) from None
-    model.eval()  # no dropout anywhere
-    adapters = adapt(model, rank=lora.rank, scale=lora.scale, seed=train.seed)
-    sample = min(found.kept, key=len)
-    step, choice = choose_step(model, adapters, sample, train.sequence_tokens, workers, threads)
-    return step, adapters, choice
+    model = load_model(folder)
+    trained: Trained = (
+        whole.take(model)
+        if method.lora is None
+        else adapt(model, rank=method.lora.rank, scale=method.lora.scale, seed=train.seed)
+    )
+    sample = min((one for item in material.found.kept for one in item), key=len)
+    step, choice = choose_step(model, trained, sample, train.sequence_tokens, workers, threads)
+    if train.preference is not None:
+        step.objective = Preference(train.preference.beta)
+    return step, trained, choice
 
 
 def _workers(train: Train, threads: int) -> int:
     return max(1, min(threads, train.batch_tokens // WORKER_TOKENS_MIN))
 
 
-def _order(train: Train, workers: int) -> Order:
-    return Order(train.seed, train.batch_tokens, train.sequence_tokens, workers)
+def _order(train: Train, workers: int, material: Material) -> Order:
+    return Order(train.seed, train.batch_tokens, train.sequence_tokens, workers, material.mixture)
 
 
 def _resume_precision(made: Plan, step: Step) -> None:
@@ -133,20 +115,20 @@ def _resume_precision(made: Plan, step: Step) -> None:
 
 
 def _plan(
-    train: Train, step: Step, adapters: Adapters, found: Samples, workspace: Workspace, begun: float
+    train: Train, step: Step, trained: Trained, material: Material, workspace: Workspace, begun: float
 ) -> Plan:
     """Choose the precision and turn minutes into tokens, both by measuring; the trial leaves no trace."""
     from . import checkpoint, loop
     from .precision import choose
 
     workers = _workers(train, workspace.threads)
-    order = _order(train, workers)
-    lengths = [len(sample) for sample in found.kept]
+    order, items = _order(train, workers, material), material.found.kept
+    lengths = material.found.lengths
     trial = steps(lengths, order)
     workspace.report("choosing the precision")
     # A step of a third of the size tells as much about the precision.
     small = steps(lengths, Order(train.seed, train.batch_tokens // 3, train.sequence_tokens, workers))
-    third = loop.batch(found.kept, next(small))
+    third = loop.batch(items, next(small))
     precision = choose(train.precision, step, third)
     choices = [precision]
     timed = time.perf_counter()
@@ -157,14 +139,12 @@ def _plan(
     else:
         minutes = train.budget.minutes or 0.0
         workspace.report("measuring the speed")
-        before = adapters.flat.clone()
-        run = loop.Run(
-            step, adapters.flat, found.kept, order, 1 << 30, 0, train, workspace.state, workspace.report
-        )
-        adamw = loop.optimizer(adapters.flat, train)
+        before = trained.flat.clone()
+        run = loop.Run(step, trained.flat, items, order, 1 << 30, 0, train, workspace.state, workspace.report)
+        adamw = loop.optimizer(trained.flat, train)
 
         def once(_: int) -> int:
-            packed = loop.batch(found.kept, next(trial))
+            packed = loop.batch(items, next(trial))
             try:
                 loop.update(run, adamw, 0, packed)
             except loop.Spoilt as spoilt:
@@ -172,7 +152,7 @@ def _plan(
             return sum(row.tokens for row in packed)
 
         speed = budget.measure(once, minutes)
-        adapters.flat.copy_(before)
+        trained.flat.copy_(before)
         wanted = budget.tokens(minutes, speed, time.perf_counter() - begun)
         why = f"{minutes:g} minutes at {speed.tokens_per_s:.0f} tokens/s, measured over {speed.seconds:.0f} s"
         choices.append(Choice("train.budget_tokens", str(wanted), why))
@@ -187,17 +167,19 @@ def _plan(
 
 
 def _train(
-    made: Plan, train: Train, step: Step, adapters: Adapters, found: Samples, workspace: Workspace
+    made: Plan, train: Train, step: Step, trained: Trained, material: Material, workspace: Workspace
 ) -> Progress:
-    from . import loop
+    from . import loop, reference
 
-    order = _order(train, made.workers)
+    items: Sequence[Item] = material.found.kept
+    if train.preference is not None:
+        items = reference.measured(step, items, workspace.report)
     return loop.train(
         loop.Run(
             step,
-            adapters.flat,
-            found.kept,
-            order,
+            trained.flat,
+            items,
+            _order(train, made.workers, material),
             made.steps,
             made.tokens,
             train,
@@ -208,16 +190,15 @@ def _train(
     )
 
 
-def _write(
-    adapters: Adapters, progress: Progress, base: Path, inputs: Inputs, workspace: Workspace
-) -> list[Choice]:
+def _write(trained: Trained, progress: Progress, base: Record, workspace: Workspace) -> list[Choice]:
     from . import export
+    from .lora import Adapters
 
-    workspace.report("merging the adapter")
-    name = inputs.one("model").json("base.json").get("name", "")
-    export.write_adapter(adapters, workspace.out / "adapter", name)
+    workspace.report("writing the model")
+    if isinstance(trained, Adapters):
+        export.write_adapter(trained, workspace.out / "adapter", base.json("base.json").get("name", ""))
     export.write_loss(progress, workspace.out / "loss.json")
-    choices = [export.write_merged(adapters, base, workspace.out)]
+    choices = [export.write_model(trained, base.folder, workspace.out)]
     if progress.skipped:
         steps = ", ".join(str(number + 1) for number in progress.skipped)
         why = "their loss leapt or was no number; the run went back to its last checkpoint each time"
@@ -225,7 +206,7 @@ def _write(
     return choices
 
 
-def _facts(progress: Progress, adapters: Adapters, base: Path) -> dict[str, Fact]:
+def _facts(progress: Progress, trained: Trained, base: Path, unit: str) -> dict[str, Fact]:
     from .weights import safetensors_header
 
     tenth = max(1, len(progress.losses) // 10)
@@ -234,9 +215,9 @@ def _facts(progress: Progress, adapters: Adapters, base: Path) -> dict[str, Fact
     return {
         "train.tokens": Fact(float(progress.tokens), "tokens", n=len(progress.losses)),
         "train.tps": Fact(progress.tokens / progress.seconds, "tokens/s", n=len(progress.losses)),
-        "train.loss_first": Fact(statistics.fmean(progress.losses[:tenth]), "nats/token", n=tenth),
-        "train.loss_last": Fact(statistics.fmean(progress.losses[-tenth:]), "nats/token", n=tenth),
+        "train.loss_first": Fact(statistics.fmean(progress.losses[:tenth]), unit, n=tenth),
+        "train.loss_last": Fact(statistics.fmean(progress.losses[-tenth:]), unit, n=tenth),
         "train.memory_peak_gib": Fact(peak, "GiB"),
-        "train.parameters": Fact(float(adapters.flat.numel()), "parameters"),
+        "train.parameters": Fact(float(trained.flat.numel()), "parameters"),
         "model.parameters": Fact(float(whole), "parameters"),
     }

@@ -47,6 +47,8 @@ def take(model: Any) -> Whole:
             where="train.method",
             try_="method: {lora: {rank: 16}}",
         )
+    # Many models pad with the token that ends an answer, and torch would keep that token from learning.
+    model.get_input_embeddings().padding_idx = None
     parameters: dict[str, nn.Parameter] = dict(model.named_parameters())
     names = sorted(parameters, key=lambda name: parameters[name].ndim < 2)  # in the model's order otherwise
     first = parameters[names[0]]

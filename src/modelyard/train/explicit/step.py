@@ -125,10 +125,9 @@ class ExplicitStep(Workers):
                 outer.embedding.index_add_(0, row.ids[0], dx)
         return loss
 
-    def losses(self, row: Row) -> Tensor:
+    def label_losses(self, row: Row) -> Tensor:
         """The loss (nats) of each label of a row."""
         with torch.no_grad():
-            self.prepare()
             x, _ = self._up(row, self._places(row))
             n, _ = norm.forward(x.index_select(0, row.before), self._eps)
             return self._head.losses_and_gradient(n * self._norm, row.labels)[0]
