@@ -78,7 +78,7 @@ def test_tuning_measuring_and_asking_render_the_same_tokens(desk: Made) -> None:
     corpus, model = desk.records("data.prepare")[0], desk.records("train.tune")[0]
     rows = [row for row in read_jsonl(corpus.folder / "pairs.train.jsonl") if row["answer"] != "NOT STATED"]
     row = next(row for row in rows if "cost" in row["question"])
-    trained = samples.make(Prompter(model.folder), [row], longest=1024, vocabulary=1 << 30).kept[0]
+    trained = samples.of_pair(Prompter(model.folder), row)[0]
     prompt = Prompter(desk.release.folder).prompt(ask(row["question"], [row["passage"]]))
     assert list(trained.ids[: len(prompt)]) == prompt
     assert not any(trained.learn[: len(prompt)])

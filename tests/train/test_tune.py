@@ -20,6 +20,10 @@ from modelyard.errors import NoRoom, SourceError, TrainingError
 from modelyard.prompt import Prompter, conversation
 from modelyard.records.shapes import Output, Workspace
 from modelyard.train import checkpoint, loop, samples, tune
+from modelyard.train.explicit.step import ExplicitStep
+from modelyard.train.load import load_model
+from modelyard.train.lora import adapt
+from modelyard.train.precision import set_precision
 from modelyard.train.schedule import Shape, rate
 from modelyard.train.settings import Lora, TuneSettings
 from modelyard.train.step import Result
@@ -134,7 +138,7 @@ def spoil(monkeypatch: pytest.MonkeyPatch, spoilt: Callable[[int], bool], loss: 
     """Have the steps that `spoilt` names give this loss, whenever they come; the numbers of steps tried."""
     right, tried = loop.update, list[int]()
 
-    def update(run: loop.Run, adamw: Any, number: int, rows: Any, most: float = math.inf) -> float:
+    def update(run: loop.Run, adamw: Any, number: int, rows: Any, losses: Any = ()) -> float:
         tried.append(number)
         inner = run.step.forward_backward
 
@@ -144,7 +148,7 @@ def spoil(monkeypatch: pytest.MonkeyPatch, spoilt: Callable[[int], bool], loss: 
 
         monkeypatch.setattr(run.step, "forward_backward", forward_backward)
         try:
-            return right(run, adamw, number, rows, most)
+            return right(run, adamw, number, rows, losses)
         finally:
             monkeypatch.setattr(run.step, "forward_backward", inner)
 
@@ -242,6 +246,39 @@ def test_the_rate_stays_at_its_peak_until_the_last_fifth_or_for_ever() -> None:
     assert set(rates[9:81]) == {1e-3}
     assert rates[90] == pytest.approx(1e-3 * 10 / 91 / 0.2)
     assert {rate(step, 100, peak=1e-3, warmup=0.1, shape="constant") for step in range(9, 100)} == {1e-3}
+
+
+def test_a_plateau_halves_the_rate_and_nothing_else_does() -> None:
+    falling = [10 * 0.97**step for step in range(100)]
+    assert rate(99, 100, peak=1e-3, warmup=0.1, shape="plateau", losses=falling[:99]) == 1e-3
+    flat = falling[:40] + [falling[39]] * 59
+    rates = [
+        rate(step, 100, peak=1e-3, warmup=0.0, shape="plateau", losses=flat[:step]) for step in range(100)
+    ]
+    assert rates[:52] == [1e-3] * 52  # two windows of four after the last one that fell, 40 to 43
+    assert rates[52:60] == [5e-4] * 8
+    assert rates[99] < 1e-4
+    assert rates == sorted(rates, reverse=True)
+
+
+def test_float16_learns_with_a_scaled_gradient(base: Path, corpus: Path, workspace: Workspace) -> None:
+    told = tune.run(settings(precision="fp16", learning_rate=2e-2), inputs(corpus, base), workspace).facts
+    assert told["train.loss_last"].value < 0.8 * told["train.loss_first"].value  # type: ignore[operator]
+
+
+def test_a_gradient_that_overflows_is_scaled_less_and_keeps_its_value(base: Path) -> None:
+    model = load_model(base)
+    step = ExplicitStep(model, adapt(model, rank=4, scale=2.0, seed=1), workers=1, threads=1)
+    rows = loop.batch([samples.of_pair(Prompter(base), pair(3))], ((0,),))
+    loop._gradient(step, rows)
+    wide = step.gradient.clone()
+    set_precision(step, "fp16")
+    step.scale = 2.0**40
+    result, norm = loop._gradient(step, rows)
+    assert 1 < step.scale < 2.0**40
+    assert norm == pytest.approx(float(wide.norm()), rel=0.02)
+    assert torch.nn.functional.cosine_similarity(step.gradient, wide, dim=0) > 0.99
+    assert result.count == 2
 
 
 def test_a_stabilized_scale_falls_with_the_root_of_the_rank() -> None:

@@ -30,6 +30,8 @@ class Progress:
     token_counts: list[int] = field(default_factory=list)
     skipped: list[int] = field(default_factory=list)
     """Numbers of the steps whose batches were left out, from 0."""
+    scale: float | None = None
+    """What the gradient was computed times, at the last step."""
 
 
 def save(state: Path, flat: Tensor, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
@@ -44,6 +46,7 @@ def save(state: Path, flat: Tensor, optimizer: torch.optim.Optimizer, progress: 
         "token_counts": torch.tensor(progress.token_counts, dtype=torch.int64),
         "skipped": torch.tensor(progress.skipped, dtype=torch.int64),
         "seconds": torch.tensor([progress.seconds], dtype=torch.float64),
+        "scale": torch.tensor([progress.scale or 1.0], dtype=torch.float64),
     }
     write_tensors(state / NAME, tensors, {"step": str(progress.step), "tokens": str(progress.tokens)})
 
@@ -70,6 +73,7 @@ def load(state: Path, flat: Tensor, optimizer: torch.optim.Optimizer) -> Progres
             tensors["losses"].tolist(),
             tensors["token_counts"].tolist(),
             tensors["skipped"].tolist(),
+            float(tensors["scale"].item()),
         )
         if tensors["trained"].shape != flat.shape:
             raise ValueError("another size")

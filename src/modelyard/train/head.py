@@ -31,12 +31,18 @@ class Head:
         self._local = threading.local()
 
     def losses_and_gradient(
-        self, hidden: Tensor, labels: Tensor, into: Tensor | None = None, taught: Taught | None = None
+        self,
+        hidden: Tensor,
+        labels: Tensor,
+        into: Tensor | None = None,
+        taught: Taught | None = None,
+        scale: float = 1.0,
     ) -> tuple[Tensor, Tensor]:
         """Of each label its loss (nats) [L], and that loss's gradient for its row of `hidden` [L, D].
 
         The loss is -log p(label) with p = softmax(logits), and the gradient of the logits p, less 1 at the
-        label; a teacher changes both. The gradient of W for all losses together is added to `into` [V, D].
+        label; a teacher changes both. The gradient of W for all losses together, times `scale`, is added to
+        `into` [V, D].
         """
         gradient = torch.empty_like(hidden)
         losses = []
@@ -52,7 +58,7 @@ class Head:
             dlogits = chances.to(self.weight.dtype)
             gradient[rows] = (dlogits @ self.weight).to(gradient.dtype)
             if into is not None:
-                into.addmm_(dlogits.t().to(into.dtype), hidden[rows])
+                into.addmm_(dlogits.t().to(into.dtype), hidden[rows], alpha=scale)
             for at in (log_p[:, 0] < LOST).nonzero()[:, 0].tolist():  # from the logits again
                 log_p[at] = torch.log_softmax(self._logits(narrow[at : at + 1]), -1)[0, label[at]]
             loss = -log_p[:, 0]

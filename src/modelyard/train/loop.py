@@ -21,7 +21,7 @@ from .row import Row, pack
 from .samples import Item, length
 from .schedule import rate
 from .settings import Train
-from .step import Step
+from .step import Result, Step
 
 REPORT_EVERY_S = 1.0
 SKIPS_MAX = 3  # batches of a run that may be left out
@@ -77,27 +77,37 @@ class Spoilt(Exception):
 
 
 def update(
-    run: Run, adamw: torch.optim.AdamW, number: int, rows: Sequence[Row], most: float = math.inf
+    run: Run, adamw: torch.optim.AdamW, number: int, rows: Sequence[Row], losses: Sequence[float] = ()
 ) -> float:
-    """One optimizer step; the mean loss (nats per label).
+    """One optimizer step after those with `losses`; the mean loss (nats per label or pair).
 
-    Raises Spoilt, the weights unchanged, for a loss above `most` and for what is no number.
+    Raises Spoilt, the weights unchanged, for a loss that leaps and for what is no number.
     """
     group, told = adamw.param_groups[0], run.train
-    group["lr"] = rate(number, run.total, peak=told.rate, warmup=told.warmup, shape=told.schedule)
-    result = run.step.forward_backward(rows)
+    group["lr"] = rate(
+        number, run.total, peak=told.rate, warmup=told.warmup, shape=told.schedule, losses=losses
+    )
+    result, norm = _gradient(run.step, rows)
     loss = result.loss / result.count
-    gradient = run.step.gradient.div_(result.count)
-    norm = float(torch.linalg.vector_norm(gradient))
-    if not math.isfinite(loss) or loss > most:
+    if not math.isfinite(loss) or loss > _leap(losses):
         raise Spoilt(number, f"the loss is {loss:.4g}", group["lr"])
     if not math.isfinite(norm):
         raise Spoilt(number, f"the gradient's norm is {norm}", group["lr"])
     if norm > told.clip:
-        gradient.mul_(told.clip / norm)
-    group["params"][0].grad = gradient
+        run.step.gradient.mul_(told.clip / norm)
+    group["params"][0].grad = run.step.gradient
     adamw.step()
     return loss
+
+
+def _gradient(step: Step, rows: Sequence[Row]) -> tuple[Result, float]:
+    """The gradient of the mean loss in `step.gradient`, and its norm; scaled less where it overflows."""
+    while True:
+        result = step.forward_backward(rows)
+        norm = float(torch.linalg.vector_norm(step.gradient.div_(result.count)))
+        if math.isfinite(norm) or step.scale == 1:
+            return result, norm
+        step.scale /= 2
 
 
 def train(run: Run) -> Progress:
@@ -108,7 +118,7 @@ def train(run: Run) -> Progress:
     Raises TrainingError when that happens more than SKIPS_MAX times.
     """
     adamw = optimizer(run.flat, run.train)
-    progress = checkpoint.load(run.state, run.flat, adamw)
+    progress = _load(run, adamw)
     if not progress.step:
         checkpoint.save(run.state, run.flat, adamw, progress)
     skipped = list(progress.skipped)
@@ -120,8 +130,16 @@ def train(run: Run) -> Progress:
             if len(skipped) == min(SKIPS_MAX, run.total - 1):  # one step at least is taken
                 raise hopeless(run, spoilt, len(skipped)) from None
             skipped.append(spoilt.number)
-            progress = checkpoint.load(run.state, run.flat, adamw)
+            progress = _load(run, adamw)
             progress.skipped = list(skipped)
+
+
+def _load(run: Run, adamw: torch.optim.AdamW) -> Progress:
+    progress = checkpoint.load(run.state, run.flat, adamw)
+    if progress.scale is None:
+        progress.scale = run.step.scale
+    run.step.scale = progress.scale
+    return progress
 
 
 def _leap(losses: Sequence[float]) -> float:
@@ -150,10 +168,11 @@ def _go_on(run: Run, adamw: torch.optim.AdamW, progress: Progress) -> None:
         if number not in progress.skipped:
             begun = time.perf_counter()
             packed = batch(run.items, rows)
-            loss = update(run, adamw, number, packed, _leap(progress.losses))
+            loss = update(run, adamw, number, packed, progress.losses)
             progress.tokens += sum(row.tokens for row in packed)
             progress.seconds += time.perf_counter() - begun
             progress.losses.append(loss)
+            progress.scale = run.step.scale
             progress.token_counts.append(progress.tokens)
         last = progress.step == run.total
         if last or time.perf_counter() - reported >= REPORT_EVERY_S:

@@ -13,23 +13,31 @@ from ..records.shapes import Choice
 from .row import Row
 from .step import Step, hold
 
-Name = Literal["fp32", "bf16"]
-TYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
+Name = Literal["fp32", "bf16", "fp16"]
+TYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+# In float16 a gradient below 6e-8 is zero and one above 65504 infinite; torch's GradScaler begins here, too.
+SCALE_FP16 = 65536.0
 ROUNDS = 2
 # bfloat16 keeps 8 bits: the losses of a batch differed by under 0.5% on SmolLM2; more would not train right.
 LOSS_SHARE_MAX = 0.02
 
 
-def choose(asked: Literal["auto", "fp32", "bf16"], step: Step, batch: Sequence[Row]) -> Choice:
+def set_precision(step: Step, name: str) -> None:
+    """Have `step` compute in the precision of this name."""
+    hold(step, TYPES[name])
+    step.scale = SCALE_FP16 if name == "fp16" else 1.0
+
+
+def choose(asked: Literal["auto", "fp32", "bf16", "fp16"], step: Step, batch: Sequence[Row]) -> Choice:
     """The precision to train in, set on `step`; timed on `batch` in alternating turns where it is open."""
     if asked != "auto":
-        hold(step, TYPES[asked])
+        set_precision(step, asked)
         return Choice("train.precision", asked, "the project asks for it")
     if not machine.native_bf16():
         return Choice(
             "train.precision", "fp32", "this processor has no bfloat16 units, so it would be slower"
         )
-    seconds: dict[str, list[float]] = {name: [] for name in TYPES}
+    seconds: dict[str, list[float]] = {"fp32": [], "bf16": []}
     losses: dict[str, float] = {}
     wide = step.weights()
     narrow = [weight.to(torch.bfloat16) for weight in wide]

@@ -110,7 +110,7 @@ class Train(Settings):
     learning_rate: float | None = Field(default=None, gt=0, lt=1)
     """Peak rate of AdamW; unless given 2e-3 for lora, 1e-4 for full, 1e-4 for preferences."""
     schedule: Shape = "cosine"
-    """Way down from the peak: cosine, linear, wsd (stays, then falls in the last fifth), or constant."""
+    """After the peak: cosine, linear, wsd (stays, falls in the last fifth), constant, plateau (halves)."""
     warmup: float = Field(default=0.05, ge=0, lt=1)
     """Share of the steps in which the rate rises."""
     sequence_tokens: int = Field(default=512, ge=32, le=32768)
@@ -121,8 +121,8 @@ class Train(Settings):
     """Largest norm of the gradient."""
     weight_decay: float = Field(default=0.0, ge=0)
     """Decay of AdamW."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """auto: the faster of the two on this machine, by measurement."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """auto: fp32 or bf16, by measurement; fp16, its gradient scaled, is for machines that compute in it."""
     seed: int = 0
 
     @property

@@ -38,6 +38,8 @@ class Step(Protocol):
     """The gradient of the summed loss, one flat float32 tensor laid out like Trained.flat."""
     objective: Objective
     teacher: Teacher | None
+    scale: float
+    """The gradient is computed times this, a power of two, and divided by it at the end."""
 
     def forward_backward(self, batch: Sequence[Row]) -> Result:
         """Overwrite `gradient` with the gradient of the batch's summed loss."""
@@ -70,6 +72,7 @@ class Workers(ABC):
 
     objective: Objective = Labels()
     teacher: Teacher | None = None
+    scale = 1.0
 
     def __init__(self, flat: Tensor, *, workers: int, threads: int) -> None:
         self.parts = [torch.zeros_like(flat) for _ in range(workers)]
@@ -107,6 +110,8 @@ class Workers(ABC):
         losses = list(run(self._rows, shares, workers))
         for part in self.parts[1:]:
             self.gradient.add_(part)
+        if self.scale != 1:
+            self.gradient.div_(self.scale)
         return Result(sum(losses), sum(map(self.objective.count, batch)))
 
     def row_loss(self, head: Head, hidden: Tensor, row: Row, into: Tensor | None) -> tuple[float, Tensor]:
@@ -115,9 +120,9 @@ class Workers(ABC):
         The gradient of the head's own weight is added to `into`, all labels weighing one.
         """
         taught = None if self.teacher is None else self.teacher.of(row)
-        losses, gradient = head.losses_and_gradient(hidden, row.labels, into, taught)
+        losses, gradient = head.losses_and_gradient(hidden, row.labels, into, taught, self.scale)
         loss, weights = self.objective.weigh(losses, row)
-        return loss, gradient.mul_(weights[:, None])
+        return loss, gradient.mul_(weights[:, None] * self.scale)
 
     def _rows(self, rows: Sequence[Row], worker: int) -> float:
         self.parts[worker].zero_()

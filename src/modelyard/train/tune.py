@@ -62,7 +62,9 @@ def run(settings: TuneSettings, inputs: Inputs, workspace: Workspace) -> Output:
             made = _plan(train, step, trained, material, workspace, begun)
             budget.save(made, workspace.state)
         else:
-            _resume_precision(made, step)
+            from .precision import set_precision
+
+            set_precision(step, made.precision)
         progress = _train(made, train, step, trained, material, workspace)
         unit = step.objective.unit
     finally:
@@ -105,13 +107,6 @@ def _workers(train: Train, threads: int) -> int:
 
 def _order(train: Train, workers: int, material: Material) -> Order:
     return Order(train.seed, train.batch_tokens, train.sequence_tokens, workers, material.mixture)
-
-
-def _resume_precision(made: Plan, step: Step) -> None:
-    from .precision import TYPES
-    from .step import hold
-
-    hold(step, TYPES[made.precision])
 
 
 def _plan(

@@ -22,7 +22,7 @@ class Projection:
 
     so x's image in the adapters, u [T, R], comes as more columns of y, and that of dy, v [T, R], as more
     columns of dx. g is the weight of the norm before it, if there is one. Folding costs an update of the
-    table for each optimizer step and saves the skinny product with B for each row. In bfloat16 it would
+    table for each optimizer step and saves the skinny product with B for each row. In narrower types it would
     lose the adapter: a change below half of a weight's last bit rounds to nothing.
     """
 
@@ -51,13 +51,13 @@ class Projection:
         ranks = -(-len(self._layers) * self._rank // PAD) * PAD
         self.weight = weight
         self._table = weight.new_zeros(self.out + ranks, self.inputs + ranks)
-        if weight.dtype == torch.bfloat16:
+        if not self._folded:
             self.weight = self._table[: self.out, : self.inputs]
             self.weight.copy_(weight)
 
     @property
     def _folded(self) -> bool:
-        return self.weight.dtype != torch.bfloat16
+        return self.weight.dtype.itemsize >= torch.float32.itemsize
 
     def fold(self) -> None:
         """Bring the table up to date with the adapters."""
