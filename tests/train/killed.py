@@ -6,11 +6,13 @@ A process of its own: torch is imported once and runs nothing before the fork, f
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import sys
 import time
 from pathlib import Path
+from random import Random
 
 # ruff: noqa: E402, I001
 sys.path[:0] = [str(Path(__file__).parents[2] / "src"), str(Path(__file__).parents[2])]
@@ -23,17 +25,22 @@ from modelyard.train import checkpoint, tune
 from modelyard.train.settings import TuneSettings
 from tests.train.stage import TRAIN, inputs
 
-STEPS_BETWEEN_KILLS = 3
+METHODS = {
+    "lora": {},
+    "full": {"method": {"full": {}}, "learning_rate": 2e-3},
+    "preference": {"preference": {}, "learning_rate": 5e-3, "sequence_tokens": 1024},
+    "fp16": {"precision": "fp16"},
+}
 
 
-def child(base: Path, corpus: Path, folder: Path, threads: int) -> int:
+def child(base: Path, corpus: Path, folder: Path, threads: int, method: str) -> int:
     """Start one run in a fork; its process id."""
     pid = os.fork()
     if pid:
         return pid
     checkpoint.EVERY_S = 0.0  # after each step
-    batch = {"batch_tokens": 1024} if threads > 1 else {}
-    asked = TuneSettings.model_validate({"train": TRAIN | {"budget": {"tokens": 9000}} | batch})
+    more = METHODS[method] | ({"batch_tokens": 1024} if threads > 1 else {})
+    asked = TuneSettings.model_validate({"train": TRAIN | {"budget": {"tokens": 9000}} | more})
     (folder / "out").mkdir(parents=True, exist_ok=True)
     (folder / "state").mkdir(exist_ok=True)
     tune.run(asked, inputs(corpus, base), Workspace(folder, threads, lambda *_, **__: None))
@@ -41,6 +48,7 @@ def child(base: Path, corpus: Path, folder: Path, threads: int) -> int:
 
 
 def steps(folder: Path) -> int:
+    """The step of the checkpoint in a run's folder."""
     try:
         with (folder / "state" / checkpoint.NAME).open("rb") as stream:
             header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
@@ -51,33 +59,41 @@ def steps(folder: Path) -> int:
 
 def main() -> None:
     base, corpus, place = map(Path, sys.argv[1:4])
-    threads = int(sys.argv[4])
-    quiet, hit = place / "quiet", place / "hit"
-    _, status = os.waitpid(child(base, corpus, quiet, threads), 0)
-    if status:
-        sys.exit(1)
-    killed = resumed = 0
-    while True:
-        before = steps(hit)
-        resumed += before > 0
-        pid = child(base, corpus, hit, threads)
-        ended = 0
-        while not ended:
-            if killed < 4 and steps(hit) >= before + STEPS_BETWEEN_KILLS * (killed > 0):
-                time.sleep(0.3 if not killed else 0.003 * killed)  # before any step; then inside one
-                os.kill(pid, signal.SIGKILL)
-                killed += 1
-                os.waitpid(pid, 0)
+    threads, kills, method = int(sys.argv[4]), int(sys.argv[5]), sys.argv[6]
+    quiet = place / "quiet"
+    begun = time.perf_counter()
+    ended(child(base, corpus, quiet, threads, method), None)
+    whole = time.perf_counter() - begun
+    random = Random(f"{method}/{threads}")
+    killed = resumed = run = 0
+    different = []
+    while killed < kills:
+        run += 1
+        hit = place / f"hit{run}"
+        while True:
+            resumed += steps(hit) > 0
+            moment = random.uniform(0, whole) if killed < kills else None
+            if ended(child(base, corpus, hit, threads, method), moment):
                 break
-            ended, status = os.waitpid(pid, os.WNOHANG)
-            time.sleep(0.001)
-        if ended:
+            killed += 1
+        names = sorted(path.relative_to(quiet) for path in (quiet / "out").rglob("*") if path.is_file())
+        different += [str(one) for one in names if (quiet / one).read_bytes() != (hit / one).read_bytes()]
+    print(json.dumps({"killed": killed, "resumed": resumed, "runs": run, "different": different}))
+
+
+def ended(pid: int, moment: float | None) -> bool:
+    """Wait for a child to end by itself, or kill it after `moment` seconds; whether it ended."""
+    until = math.inf if moment is None else time.perf_counter() + moment
+    while time.perf_counter() < until:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
             if status:
                 sys.exit(1)
-            break
-    names = sorted(path.relative_to(quiet) for path in (quiet / "out").rglob("*") if path.is_file())
-    different = [str(name) for name in names if (quiet / name).read_bytes() != (hit / name).read_bytes()]
-    print(json.dumps({"killed": killed, "resumed": resumed, "different": different}))
+            return True
+        time.sleep(0.001)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return False
 
 
 if __name__ == "__main__":
