@@ -1,10 +1,10 @@
 """One trainer in a process of its own, for bench/train.py: says its speed, peak memory and losses as JSON.
 
-    python bench/contender.py ours|autograd|trainer JOB.json
+    python bench/contender.py ours|autograd|trainer|trl JOB.json
 
 JOB.json: {"base": FOLDER, "samples": [{"ids": [...], "learn": [...]}, ...], "held": [the same], "steps": n,
 "rows": samples of a step, "tokens": of a step at most (ours), "row_tokens": of a row, "rank": r, "adapter":
-FOLDER of the adapter in peft's form that all begin with, "full": true|false}
+FOLDER of the adapter in peft's form that all begin with, "full": whether all weights are trained instead}
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-RATE = 1e-3
 WARM = 2  # steps that are not counted
 
 
@@ -25,9 +24,14 @@ def main() -> None:
     """Run and tell."""
     who, path = sys.argv[1:3]
     job = json.loads(Path(path).read_text("utf-8"))
-    told = {"ours": ours, "autograd": ours, "trainer": trainer}[who](job, who)
+    told = {"ours": ours, "autograd": ours, "trainer": trainer, "trl": trl}[who](job, who)
     told["peak_gib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(json.dumps(told))
+
+
+def rate(job: dict[str, Any]) -> float:
+    """The peak learning rate."""
+    return 1e-4 if job["full"] else 1e-3
 
 
 def ours(job: dict[str, Any], who: str) -> dict[str, Any]:
@@ -36,11 +40,10 @@ def ours(job: dict[str, Any], who: str) -> dict[str, Any]:
 
     allocator.tune()
     import torch
-    from transformers import AutoModelForCausalLM
 
-    from modelyard.train import loop, packing
-    from modelyard.train.attention import register
+    from modelyard.train import loop, packing, whole
     from modelyard.train.choose_step import choose_step
+    from modelyard.train.load import load_model
     from modelyard.train.lora import adapt
     from modelyard.train.precision import choose
     from modelyard.train.row import pack
@@ -52,17 +55,18 @@ def ours(job: dict[str, Any], who: str) -> dict[str, Any]:
     torch.set_num_threads(1)
     samples = [(Sample(tuple(one["ids"]), tuple(one["learn"])),) for one in job["samples"]]
     tokens, longest = job["tokens"], job["row_tokens"]
-    train = Train(learning_rate=RATE, warmup=0.0, batch_tokens=tokens, sequence_tokens=longest)
-    model = AutoModelForCausalLM.from_pretrained(
-        job["base"], dtype=torch.float32, attn_implementation=register(), local_files_only=True
-    ).eval()
-    adapters = adapt(model, rank=job["rank"], scale=2.0, seed=0)
-    load_adapter(adapters, Path(job["adapter"]))
+    train = Train(learning_rate=rate(job), warmup=0.0, batch_tokens=tokens, sequence_tokens=longest)
+    model = load_model(Path(job["base"]))
+    if job["full"]:
+        trained: Any = whole.take(model)
+    else:
+        trained = adapt(model, rank=job["rank"], scale=2.0, seed=0)
+        load_adapter(trained, Path(job["adapter"]))
     (shortest,) = min(samples, key=length)
     if who == "ours":
-        step, _ = choose_step(model, adapters, shortest, longest, threads, threads)
+        step, _ = choose_step(model, trained, shortest, longest, threads, threads)
     else:
-        step = AutogradStep(model, adapters, workers=threads, threads=threads)
+        step = AutogradStep(model, trained, workers=threads, threads=threads)
     del model
     lengths = list(map(length, samples))
     order = packing.Order(0, tokens, longest, threads)
@@ -71,8 +75,8 @@ def ours(job: dict[str, Any], who: str) -> dict[str, Any]:
         for at in range(0, job["steps"] * job["rows"], job["rows"])
     ]
     precision = choose("auto", step, batches[0])
-    run = loop.Run(step, adapters.flat, samples, order, job["steps"], 0, train, Path(), lambda *_, **__: None)
-    adamw = loop.optimizer(adapters.flat, train)
+    run = loop.Run(step, trained.flat, samples, order, job["steps"], 0, train, Path(), lambda *_, **__: None)
+    adamw = loop.optimizer(trained.flat, train)
     losses, ends = [], []
     for number, rows in enumerate(batches):
         losses.append(loop.update(run, adamw, number, rows))
@@ -103,10 +107,10 @@ def speed(job: dict[str, Any], ends: list[float]) -> dict[str, Any]:
 def trainer(job: dict[str, Any], _: str) -> dict[str, Any]:
     """transformers' Trainer with peft, as their documentation has it; the samples in their order."""
     import torch
-    from transformers import DataCollatorForSeq2Seq, Trainer
+    from transformers import DataCollatorForSeq2Seq, Trainer, TrainingArguments
 
     model, tokenizer = _peft(job)
-    arguments, clock = _arguments(job)
+    arguments, clock = TrainingArguments(**_told(job)), _clock()
 
     class InOrder(Trainer):
         def _get_train_sampler(self, *_: Any) -> Any:
@@ -134,6 +138,8 @@ def _peft(job: dict[str, Any]) -> tuple[Any, Any]:
     tokenizer = AutoTokenizer.from_pretrained(job["base"], local_files_only=True)
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     model = AutoModelForCausalLM.from_pretrained(job["base"], dtype=torch.float32, local_files_only=True)
+    if job["full"]:
+        return model, tokenizer
     return PeftModel.from_pretrained(model, job["adapter"], is_trainable=True), tokenizer
 
 
@@ -152,8 +158,26 @@ def _rows(job: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _arguments(job: dict[str, Any]) -> tuple[Any, Any]:
-    from transformers import TrainerCallback, TrainingArguments
+def _told(job: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of transformers' trainers."""
+    return {
+        "output_dir": "/nowhere",
+        "per_device_train_batch_size": job["rows"],
+        "max_steps": job["steps"],
+        "learning_rate": rate(job),
+        "lr_scheduler_type": "cosine",
+        "weight_decay": 0.0,
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "report_to": [],
+        "use_cpu": True,
+        "disable_tqdm": True,
+        "dataloader_num_workers": 0,
+    }
+
+
+def _clock() -> Any:
+    from transformers import TrainerCallback
 
     class Clock(TrainerCallback):
         def __init__(self) -> None:
@@ -162,21 +186,46 @@ def _arguments(job: dict[str, Any]) -> tuple[Any, Any]:
         def on_step_end(self, *_: Any, **__: Any) -> None:
             self.ends.append(time.perf_counter())
 
-    arguments = TrainingArguments(
-        output_dir="/nowhere",
-        per_device_train_batch_size=job["rows"],
-        max_steps=job["steps"],
-        learning_rate=RATE,
-        lr_scheduler_type="cosine",
-        weight_decay=0.0,
-        logging_steps=1,
-        save_strategy="no",
-        report_to=[],
-        use_cpu=True,
-        disable_tqdm=True,
-        dataloader_num_workers=0,
+    return Clock()
+
+
+def trl(job: dict[str, Any], _: str) -> dict[str, Any]:
+    """TRL's SFTTrainer; samples shorter than a row are packed by its best fit, as many tokens a step."""
+    import torch
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    model, tokenizer = _peft(job)
+    longest = max(len(one["ids"]) for one in job["samples"])
+    packing = min(len(one["ids"]) for one in job["samples"]) < longest
+    told, clock, seen = _told(job), _clock(), []
+    if packing:
+        whole = sum(len(one["ids"]) for one in job["samples"])
+        told["per_device_train_batch_size"] = max(1, round(whole / job["steps"] / job["row_tokens"]))
+    arguments = SFTConfig(
+        **told, packing=packing, max_length=job["row_tokens"], bf16=False, gradient_checkpointing=False
     )
-    return arguments, Clock()
+
+    class InOrder(SFTTrainer):
+        def _get_train_sampler(self, *_: Any) -> Any:
+            return torch.utils.data.SequentialSampler(self.train_dataset)
+
+        def compute_loss(self, model: Any, inputs: Any, *rest: Any, **more: Any) -> Any:
+            seen.append(inputs["input_ids"].numel())
+            return super().compute_loss(model, inputs, *rest, **more)
+
+    rows = [{"input_ids": one["ids"], "labels": _labels(one)} for one in job["samples"]]
+    made = InOrder(
+        model=model,
+        args=arguments,
+        train_dataset=Dataset.from_list(rows),
+        processing_class=tokenizer,
+        callbacks=[clock],
+    )
+    made.train()
+    losses = [row["loss"] for row in made.state.log_history if "loss" in row]
+    tps = sum(seen[WARM:]) / (clock.ends[-1] - clock.ends[WARM - 1])
+    return {"name": "trl", "precision": "fp32", "losses": losses, "held": _held(model, job), "tps": tps}
 
 
 def _held(model: Any, job: dict[str, Any]) -> float:

@@ -1,9 +1,10 @@
-"""Tuning against Hugging Face's Trainer with peft: speed, memory and loss, in turns on the same samples.
+"""Tuning against Hugging Face's Trainer and TRL: speed, memory and loss, in turns on the same samples.
 
-    python bench/train.py [--project FOLDER] [--only blocks|chat]
+    python bench/train.py [--project FOLDER] [--only NAME ...]
 
-Every contender is a process of its own (bench/contender.py), begins with the same adapter and sees the same
-samples in the same order. FOLDER is a project that has been through `modelyard up`; 40 minutes.
+Every contender is a process of its own (bench/contender.py), begins with the same weights and sees the same
+samples in the same order. FOLDER is a project that has been through `modelyard up`. NAME is one of blocks,
+chat, full, qwen, growth; what is left out keeps the figures that it has. 60 minutes in all.
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,37 +37,107 @@ ROOT = Path(__file__).parent.parent
 PYDESK = ROOT / "examples" / "pydesk"
 PYTHON = folder(".env/trl") / "bin" / "python"  # the project's packages, and accelerate and trl beside them
 PAIRS = 3
-RANK = 16
 BLOCK = 512
 HELD = 8
 ROOF_S = 4
+STUDENT = 4.303  # two-sided 95% of Student's t with PAIRS - 1 = 2 degrees of freedom
+FULL_GOAL = 1.5
 Job = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """Ours against `peers` on `what`; `goal`: times the tokens a second of the first of them."""
+
+    name: str
+    what: str
+    job: Job
+    peers: tuple[str, ...]
+    goal: float
 
 
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--project", type=Path, default=PYDESK)
-    parser.add_argument("--only", choices=("blocks", "chat"))
+    parser.add_argument("--only", nargs="*", choices=("blocks", "chat", "full", "qwen", "growth"))
     told = parser.parse_args()
     yard = Yard(told.project.resolve() / ".yard")
     base, corpus = yard.find(step="train.base")[0].folder, yard.find(step="data.prepare")[0].folder
     figures: list[Figure] = []
     with tempfile.TemporaryDirectory() as place:
-        adapter = Path(place) / "adapter"
-        first_adapter(base, adapter)
-        jobs = {"blocks": blocks(base, corpus), "chat": chat(base, corpus)}
-        for name, job in jobs.items():
-            if told.only in (None, name):
-                job |= {"base": str(base), "adapter": str(adapter), "rank": RANK, "row_tokens": BLOCK}
-                figures += compare(name, job, Path(place))
+        for contest in contests(base, corpus, Path(place)):
+            if told.only is None or contest.name in told.only:
+                figures += compare(contest, Path(place))
+            else:
+                figures += [unmeasured(figure) for figure in figures_of(contest, [NOTHING] * PAIRS, [0.0])]
+        for name, job in growth(base, corpus, Path(place)):
+            asked = told.only is None or "growth" in told.only
+            found = contender("ours", job, Path(place)) if asked else NOTHING["ours"]
+            figure = Figure(f"tokens a second as it grows: {name}", found["tps"], "tokens/s")
+            figures.append(figure if asked else unmeasured(figure))
     for figure in figures:
         print(json.dumps(figure.row() | {"unit": figure.unit}, ensure_ascii=False))
-    if told.only is None:
-        results.write("train", figures)
+    results.write("train", figures)
 
 
-def first_adapter(base: Path, to: Path) -> None:
+NOTHING: dict[str, Job] = {
+    who: {"name": "", "precision": "", "tps": 1.0, "peak_gib": 1.0, "held": 1.0}
+    for who in ("ours", "trainer", "trl")
+}
+
+
+def unmeasured(figure: Figure) -> Figure:
+    """The figure's name and goal alone."""
+    return replace(figure, ours=None, peer=None, low=None, high=None, why="left out of this run")
+
+
+def contests(base: Path, corpus: Path, place: Path) -> Iterator[Contest]:
+    """What is measured against whom."""
+    native = machine.native_bf16()
+    made = blocks(base, corpus, steps=5, rows=4)
+    yield Contest("blocks", f"blocks of {BLOCK} tokens", made, ("trainer", "trl"), 3.0 if native else 1.6)
+    pairs = chat(base, corpus, steps=10, rows=8)
+    yield Contest("chat", "the example's pairs", pairs, ("trainer", "trl"), 6.0 if native else 2.2)
+    whole = blocks(base, corpus, steps=4, rows=4) | {"full": True}
+    yield Contest("full", f"all weights on blocks of {BLOCK} tokens", whole, ("trainer",), FULL_GOAL)
+    other = qwen(base, place / "qwen")
+    job = blocks(other, corpus, steps=4, rows=2)
+    what = f"a Qwen2 of 360M, random weights, on blocks of {BLOCK} tokens"
+    yield Contest("qwen", what, job, ("trainer",), 3.0 if native else 1.6)
+
+
+def growth(base: Path, corpus: Path, place: Path) -> Iterator[tuple[str, Job]]:
+    """One thing after the other made larger, from 135M, 512 tokens, 2,048 tokens a step, rank 16."""
+    yield "135M, length 512, batch 2,048, rank 16", blocks(base, corpus, steps=4, rows=4)
+    yield "size 360M (Qwen2)", blocks(qwen(base, place / "qwen"), corpus, steps=4, rows=4)
+    for length in (128, 256, 1024):
+        yield f"length {length:,}", blocks(base, corpus, steps=4, rows=2048 // length, block=length)
+    for rows in (1, 2, 8):
+        yield f"batch {rows * BLOCK:,}", blocks(base, corpus, steps=4 if rows > 2 else 8, rows=rows)
+    for rank in (4, 64):
+        yield f"rank {rank}", blocks(base, corpus, steps=4, rows=4) | {"rank": rank}
+
+
+def qwen(base: Path, to: Path) -> Path:
+    """A Qwen2 of SmolLM2-360M's shape, random weights, with the base's tokenizer; made once."""
+    if to.exists():
+        return to
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    shape = {"hidden_size": 960, "intermediate_size": 2560, "num_hidden_layers": 32}
+    heads = {"num_attention_heads": 15, "num_key_value_heads": 5}
+    config = AutoConfig.for_model("qwen2", **shape, **heads, vocab_size=49152, tie_word_embeddings=True)
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(to)
+    for path in base.iterdir():
+        if not (to / path.name).exists() and path.suffix in (".json", ".jinja"):
+            shutil.copyfile(path, to / path.name)
+    return to
+
+
+def first_adapter(job: Job, to: Path) -> None:
     """The adapter that everybody begins with."""
     import torch
     from transformers import AutoModelForCausalLM
@@ -72,99 +145,113 @@ def first_adapter(base: Path, to: Path) -> None:
     from modelyard.train.export import write_adapter
     from modelyard.train.lora import adapt
 
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, local_files_only=True)
-    write_adapter(adapt(model, rank=RANK, scale=2.0, seed=0), to, str(base))
+    model = AutoModelForCausalLM.from_pretrained(job["base"], dtype=torch.float32, local_files_only=True)
+    write_adapter(adapt(model, rank=job["rank"], scale=2.0, seed=0), to, job["base"])
 
 
-def blocks(base: Path, corpus: Path) -> Job:
-    """Raw documents in blocks of 512 tokens, everything to be learned: 4 blocks a step."""
-    steps, rows = 6, 4
+def blocks(base: Path, corpus: Path, *, steps: int, rows: int, block: int = BLOCK) -> Job:
+    """Raw documents in blocks of so many tokens, everything to be learned, `rows` of them a step."""
     prompter = Prompter(base)
     text = "\n\n".join(json.loads(row)["text"] for row in _lines(corpus / "documents.jsonl", 2000))
     ids = prompter.encode(text)
-    cut = [ids[at : at + BLOCK] for at in range(0, len(ids) - BLOCK, BLOCK)]
-    made = [{"ids": list(one), "learn": [False] + [True] * (BLOCK - 1)} for one in cut]
-    return _job(made, steps, rows, rows * BLOCK)
+    cut = [ids[at : at + block] for at in range(0, len(ids) - block, block)]
+    made = [{"ids": list(one), "learn": [False] + [True] * (block - 1)} for one in cut]
+    return _job(base, made, steps, rows, rows * block, block)
 
 
-def chat(base: Path, corpus: Path) -> Job:
-    """The example's own pairs, answers to be learned: 8 samples a step."""
-    steps, rows = 14, 8
+def chat(base: Path, corpus: Path, *, steps: int, rows: int) -> Job:
+    """The example's own pairs, answers to be learned, `rows` of them a step."""
     prompter = Prompter(base)
     pairs = (("", samples.of_pair(prompter, row)) for row in samples.read(corpus / "pairs.train.jsonl"))
     found = samples.make(pairs, longest=BLOCK, vocabulary=1 << 30)
     kept = found.kept[: steps * rows + HELD]
     made = [{"ids": list(one.ids), "learn": list(one.learn)} for (one,) in kept]
-    return _job(made, steps, rows, 1 << 20)
+    return _job(base, made, steps, rows, 1 << 20, BLOCK)
 
 
-def _job(made: list[Job], steps: int, rows: int, tokens: int) -> Job:
+def _job(base: Path, made: list[Job], steps: int, rows: int, tokens: int, row_tokens: int) -> Job:
     need = steps * rows
     if len(made) < need + HELD:
         raise SystemExit(f"the corpus has {len(made)} samples, and {need + HELD} are needed")
     shown, held = made[:need], made[need : need + HELD]
-    return {"samples": shown, "held": held, "steps": steps, "rows": rows, "tokens": tokens}
+    told = {"base": str(base), "rank": 16, "full": False, "row_tokens": row_tokens}
+    return told | {"samples": shown, "held": held, "steps": steps, "rows": rows, "tokens": tokens}
 
 
-def compare(name: str, job: Job, place: Path) -> list[Figure]:
+def compare(contest: Contest, place: Path) -> list[Figure]:
     """Pairs of runs in turns, the machine's roof before each."""
-    path = place / f"{name}.json"
-    path.write_text(json.dumps(job), "utf-8")
-    ours, theirs, shares = [], [], []
+    found, shares = [], []
+    who = ("ours", *contest.peers)
     for turn in range(PAIRS):
         top = roof()
-        for who, found in sorted((("ours", ours), ("trainer", theirs)), reverse=bool(turn % 2)):
-            found.append(contender(who, path))
-        shares.append(operations(job) * ours[-1]["tps"] / top)
-        print(f"{name} {turn}: {ours[-1]['tps']:.0f} {theirs[-1]['tps']:.0f} tokens/s", file=sys.stderr)
-    ratios = [mine["tps"] / other["tps"] for mine, other in zip(ours, theirs, strict=True)]
-    middle, half = _interval(ratios)
-    peers = f"transformers' Trainer and peft, {theirs[0]['precision']}"
+        order = who if turn % 2 else who[::-1]
+        found.append({one: contender(one, contest.job, place) for one in order})
+        shares.append(operations(contest.job) * found[-1]["ours"]["tps"] / top)
+        said = ", ".join(f"{one} {found[-1][one]['tps']:.0f}" for one in who)
+        print(f"{contest.name} {turn}: {said} tokens/s", file=sys.stderr)
+    return figures_of(contest, found, shares)
+
+
+def figures_of(contest: Contest, found: Sequence[dict[str, Job]], shares: Sequence[float]) -> list[Figure]:
+    """The contest's rows."""
     native = machine.native_bf16()
-    goals = {"blocks": 3.0 if native else 1.6, "chat": 6.0 if native else 2.2}
-    memory = [one["peak_gib"] for one in (ours[0], theirs[0])]
-    apart = abs(ours[0]["held"] - theirs[0]["held"])
-    what = {"blocks": f"blocks of {BLOCK} tokens", "chat": "the example's pairs"}[name]
-    return [
+    ours = [turn["ours"] for turn in found]
+    rows = []
+    for peer in contest.peers:
+        theirs = [turn[peer] for turn in found]
+        ratios = [mine["tps"] / other["tps"] for mine, other in zip(ours, theirs, strict=True)]
+        middle, half = statistics.mean(ratios), STUDENT * statistics.stdev(ratios) / PAIRS**0.5
+        first = peer == contest.peers[0]
+        why = f"{ours[0]['name']} step, {ours[0]['precision']}, {_mean(ours):.0f} tokens/s; {PEERS[peer]}, "
+        rows.append(
+            Figure(
+                f"tuning {contest.what}: times the tokens a second of {PEERS[peer]}",
+                middle,
+                "times",
+                low=middle - half,
+                high=middle + half,
+                above=contest.goal if first else None,
+                why=f"{why}{theirs[0]['precision']}, {_mean(theirs):.0f} tokens/s; {PAIRS} pairs of runs",
+            )
+        )
+        memory = [one["peak_gib"] for one in (ours[0], theirs[0])]
+        at_most = (0.5 if native else 0.45) * memory[1] if first else None
+        name = f"tuning {contest.what}: peak memory beside {PEERS[peer]}"
+        rows.append(Figure(name, memory[0], "GiB", memory[1], at_most=at_most))
+    rows.append(
         Figure(
-            f"tuning on {what}: times the tokens a second of Trainer",
-            middle,
-            "times",
-            low=middle - half,
-            high=middle + half,
-            above=goals[name],
-            why=f"{ours[0]['name']} step, {ours[0]['precision']}, {_mean(ours):.0f} tokens/s; {peers}, "
-            f"{_mean(theirs):.0f} tokens/s; {PAIRS} pairs of runs",
-        ),
-        Figure(
-            f"tuning on {what}: share of the measured roof of products",
+            f"tuning {contest.what}: share of the measured roof of products",
             statistics.mean(shares),
             "share",
             above=0.6 if native else 0.75,
             why="all matrix products counted, those of the adapters left out",
-        ),
+        )
+    )
+    theirs = [turn[contest.peers[0]] for turn in found]
+    rows.append(
         Figure(
-            f"tuning on {what}: peak memory",
-            memory[0],
-            "GiB",
-            memory[1],
-            at_most=(0.5 if native else 0.45) * memory[1],
-        ),
-        Figure(
-            f"tuning on {what}: loss on what was not trained on, apart from Trainer's",
-            apart,
+            f"tuning {contest.what}: loss on what was not trained on, apart from Trainer's",
+            abs(ours[0]["held"] - theirs[0]["held"]),
             "nats/token",
             at_most=0.02,
-            why=f"{ours[0]['held']:.4f} and {theirs[0]['held']:.4f} after {job['steps']} steps",
-        ),
-    ]
+            why=f"{ours[0]['held']:.4f} and {theirs[0]['held']:.4f} after {contest.job['steps']} steps",
+        )
+    )
+    return rows
 
 
-def contender(who: str, job: Path) -> Job:
+PEERS = {"trainer": "Trainer", "trl": "TRL's SFTTrainer"}
+
+
+def contender(who: str, job: Job, place: Path) -> Job:
     """What bench/contender.py says."""
+    adapter, path = place / "adapter", place / "job.json"
+    if not job["full"]:
+        first_adapter(job, adapter)
+    path.write_text(json.dumps(job | {"adapter": str(adapter)}), "utf-8")
     python = sys.executable if who == "ours" else str(PYTHON)
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-    command = [python, str(folder("contender.py")), who, str(job)]
+    command = [python, str(folder("contender.py")), who, str(path)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
         raise SystemExit(f"{who} ended: {done.stderr[-2000:]}")
@@ -197,7 +284,7 @@ def roof() -> float:
 
 
 def operations(job: Job) -> float:
-    """Float operations a token: forward and the gradient of the input, no gradient of frozen weights."""
+    """Float operations a token: forward and the gradient of the input; that of the weights if they learn."""
     config = json.loads((Path(job["base"]) / "config.json").read_text("utf-8"))
     width, inner, layers = config["hidden_size"], config["intermediate_size"], config["num_hidden_layers"]
     heads, keys = config["num_attention_heads"], config["num_key_value_heads"]
@@ -207,12 +294,8 @@ def operations(job: Job) -> float:
     labels = sum(sum(one["learn"]) for one in job["samples"])
     # Each token sees half of its sample: 2 products forward and 4 backward, of 2 operations.
     seen = sum(len(one["ids"]) ** 2 / 2 for one in job["samples"]) * layers * heads * size * 12
-    return (4 * weights * tokens + 4 * width * config["vocab_size"] * labels + seen) / tokens
-
-
-def _interval(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and half a 95% interval of three values (Student, 2 degrees of freedom)."""
-    return statistics.mean(values), 4.303 * statistics.stdev(values) / PAIRS**0.5
+    each = 6 if job["full"] else 4
+    return (each * weights * tokens + each * width * config["vocab_size"] * labels + seen) / tokens
 
 
 def _mean(found: Sequence[Job]) -> float:

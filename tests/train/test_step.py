@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from modelyard.errors import TrainingError
 from modelyard.train import attention, head, row, whole
+from modelyard.train.choose_step import choose_step
 from modelyard.train.head import Head, Taught, head_loss
 from modelyard.train.lora import Adapters, LoraLinear, adapt
 from modelyard.train.objective import Preference
@@ -252,6 +253,24 @@ def test_a_rank_above_the_width_is_refused(base: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(base)
     with pytest.raises(TrainingError, match="rank 33 is above the width"):
         adapt(model, rank=33, scale=2.0, seed=0)
+
+
+def test_adapters_go_where_they_are_told_to(base: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(base, attn_implementation=attention.register()).eval()
+    adapters = adapt(model, rank=2, scale=2.0, seed=0, targets=("q_proj", "v_proj"))
+    assert adapters.targets == ["q_proj", "v_proj"]
+    assert len(adapters.layers) == 4
+    step, choice = choose_step(model, adapters, sample(1, 30), 512, 1, 1)
+    assert step.name == "autograd"
+    assert choice.why == "only some of the layers have adapters"
+    assert step.forward_backward([pack([sample(1, 30)])]).count == 5
+
+
+def test_layers_that_the_model_does_not_have_are_refused_with_those_that_it_has(base: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(base)
+    with pytest.raises(TrainingError, match="no linear layers called query, value") as raised:
+        adapt(model, rank=2, scale=2.0, seed=0, targets=("query", "q_proj", "value"))
+    assert "down_proj, gate_proj, k_proj, o_proj, q_proj" in raised.value.try_
 
 
 def test_rows_of_the_same_samples_are_the_same() -> None:

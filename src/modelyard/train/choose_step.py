@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ..records.shapes import Choice
-from .explicit.step import ExplicitStep, unknown
+from .explicit.step import ExplicitStep, partly_adapted, unknown
 from .lora import Adapters
 from .row import pack
 from .samples import Sample
@@ -29,7 +29,7 @@ def choose_step(
     # One worker, in this thread: what a thread of its own has taken from the allocator, it keeps.
     plain = AutogradStep(model, trained, workers=1, threads=1)
     check_packing(plain, model, sample)
-    why = unknown(model, longest)
+    why = unknown(model, longest) or partly_adapted(trained, model)
     if not why:
         step = ExplicitStep(model, trained, workers=workers, threads=threads)
         apart = _apart(step, plain, trained, sample)

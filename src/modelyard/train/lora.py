@@ -7,7 +7,7 @@ tokens/s and with peft's casts and skinny float32 products at 163. The saved for
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,10 +108,13 @@ class Adapters:
         return sorted({name.rpartition(".")[2] for name in self.layers})
 
 
-def adapt(model: Any, *, rank: int, scale: float, seed: int) -> Adapters:
-    """Freeze `model` and put an adapter on each linear layer but the head; B is zero, so nothing changes yet.
+def adapt(
+    model: Any, *, rank: int, scale: float, seed: int, targets: Sequence[str] | None = None
+) -> Adapters:
+    """Freeze `model` and put an adapter on each linear layer but the head, or on those that `targets` name.
 
-    Raises TrainingError when the model has no linear layer, or when the rank exceeds every layer's width.
+    B is zero, so nothing changes yet. Raises TrainingError when the model has no such layer, or when the rank
+    exceeds a layer's width.
     """
     for parameter in model.parameters():
         parameter.requires_grad_(False)
@@ -122,6 +125,16 @@ def adapt(model: Any, *, rank: int, scale: float, seed: int) -> Adapters:
         raise TrainingError(
             "the model has no linear layers to adapt", where="train.base", try_="another base"
         )
+    if targets is not None:
+        names = {name.rpartition(".")[2] for name in linear}
+        unknown = sorted(set(targets) - names)
+        if unknown:
+            raise TrainingError(
+                f"the model has no linear layers called {', '.join(unknown)}",
+                where="train.method.lora.targets",
+                try_=f"some of {', '.join(sorted(names))}",
+            )
+        linear = {name: module for name, module in linear.items() if name.rpartition(".")[2] in targets}
     narrowest = min(min(module.weight.shape) for module in linear.values())
     if rank > narrowest:
         raise TrainingError(

@@ -27,6 +27,8 @@ class Lora(Settings):
     """Scale: the update is multiplied by alpha/rank. Twice the rank unless given; 8 where stabilized."""
     stabilized: bool = False
     """Divide alpha by the root of the rank instead (rsLoRA, arXiv:2312.03732): for ranks of 64 and more."""
+    targets: tuple[str, ...] | None = Field(default=None, min_length=1)
+    """Layers to adapt, by the last part of their names, such as q_proj. Without it: all but the head."""
 
     @property
     def scale(self) -> float:

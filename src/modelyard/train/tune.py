@@ -92,7 +92,13 @@ def _load(
     trained: Trained = (
         whole.take(model)
         if method.lora is None
-        else adapt(model, rank=method.lora.rank, scale=method.lora.scale, seed=train.seed)
+        else adapt(
+            model,
+            rank=method.lora.rank,
+            scale=method.lora.scale,
+            seed=train.seed,
+            targets=method.lora.targets,
+        )
     )
     sample = min((one for item in material.found.kept for one in item), key=len)
     step, choice = choose_step(model, trained, sample, train.sequence_tokens, workers, threads)

@@ -52,6 +52,14 @@ def unknown(model: Any, longest: int) -> str:
     return ""
 
 
+def partly_adapted(trained: Trained, model: Any) -> str:
+    """Why this step cannot train the adapters, which have to be on all layers; empty when it can."""
+    if not isinstance(trained, Adapters):
+        return ""
+    every = len(model.get_decoder().layers) * sum(map(len, GROUPS.values()))
+    return "" if len(trained.layers) == every else "only some of the layers have adapters"
+
+
 class ExplicitStep(Workers):
     """The gradients of a decoder's adapters, or of all of it; see `Workers` for who computes what."""
 
