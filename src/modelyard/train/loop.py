@@ -104,7 +104,8 @@ def _gradient(step: Step, rows: Sequence[Row]) -> tuple[Result, float]:
     """The gradient of the mean loss in `step.gradient`, and its norm; scaled less where it overflows."""
     while True:
         result = step.forward_backward(rows)
-        norm = float(torch.linalg.vector_norm(step.gradient.div_(result.count)))
+        step.gradient.div_(result.count)
+        norm = step.norm()
         if math.isfinite(norm) or step.scale == 1:
             return result, norm
         step.scale /= 2

@@ -94,6 +94,35 @@ class Budget(Settings):
         return self
 
 
+class Parallel(Settings):
+    """Processes that train one model together; their number is the product of these four."""
+
+    data: int = Field(default=1, ge=1, le=4096)
+    """Copies of the model, each with its share of the rows; their gradients are added."""
+    shard: int = Field(default=1, ge=1, le=4096)
+    """As data, but each process holds a share of every weight only (FSDP2)."""
+    tensor: int = Field(default=1, ge=1, le=256)
+    """Processes that share each product: heads and inner width are cut into so many parts."""
+    pipeline: int = Field(default=1, ge=1, le=256)
+    """Processes that each hold some of the layers, one after the other."""
+
+    @property
+    def model(self) -> int:
+        """Processes that hold one copy of the model together."""
+        return self.shard * self.tensor * self.pipeline
+
+    @property
+    def processes(self) -> int:
+        """All of them."""
+        return self.data * self.model
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Parallel:
+        if sum(count > 1 for count in (self.shard, self.tensor, self.pipeline)) > 1:
+            raise ValueError("give one of shard, tensor and pipeline; data goes with each of them")
+        return self
+
+
 class Train(Settings):
     """The block `train` of the project file."""
 
@@ -125,6 +154,8 @@ class Train(Settings):
     """Decay of AdamW."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """auto: fp32 or bf16, by measurement; fp16, its gradient scaled, is for machines that compute in it."""
+    parallel: Parallel | None = Field(default=None, exclude=True)
+    """Processes that train together, such as {data: 2}. No part of what is asked: a run may change it."""
     seed: int = 0
 
     @property

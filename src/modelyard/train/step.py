@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
@@ -20,6 +20,9 @@ from .row import Row, pack
 from .samples import Sample
 from .teacher import Teacher, hidden_states
 from .trained import Trained
+
+if TYPE_CHECKING:
+    from .parallel.place import Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,9 @@ class Step(Protocol):
 
     def forward_backward(self, batch: Sequence[Row]) -> Result:
         """Overwrite `gradient` with the gradient of the batch's summed loss."""
+
+    def norm(self) -> float:
+        """Of the gradient, all processes' parts of it together."""
 
     def losses(self, rows: Sequence[Row]) -> list[Tensor]:
         """Of each row the loss (nats) of each of its labels [L], whatever the objective and the teacher."""
@@ -73,6 +79,8 @@ class Workers(ABC):
     objective: Objective = Labels()
     teacher: Teacher | None = None
     scale = 1.0
+    place: Place | None = None
+    """Among other processes with the same model: each makes the rows of its place."""
 
     def __init__(self, flat: Tensor, *, workers: int, threads: int) -> None:
         self.parts = [torch.zeros_like(flat) for _ in range(workers)]
@@ -105,6 +113,7 @@ class Workers(ABC):
         """Overwrite `gradient` with the gradient of the batch's summed loss."""
         self.prepare()
         workers = range(len(self.parts))
+        whole, batch = batch, batch if self.place is None else self.place.rows(batch)
         shares = [batch[number :: len(self.parts)] for number in workers]
         run = map if self._pool is None else self._pool.map
         losses = list(run(self._rows, shares, workers))
@@ -112,17 +121,15 @@ class Workers(ABC):
             self.gradient.add_(part)
         if self.scale != 1:
             self.gradient.div_(self.scale)
-        return Result(sum(losses), sum(map(self.objective.count, batch)))
+        loss = sum(losses)
+        if self.place is not None:
+            self.place.add(self.gradient)
+            (loss,) = self.place.total([loss])
+        return Result(loss, sum(map(self.objective.count, whole)))
 
-    def row_loss(self, head: Head, hidden: Tensor, row: Row, into: Tensor | None) -> tuple[float, Tensor]:
-        """The row's loss (nats), and its gradient for what the head reads at its labels, `hidden` [L, D].
-
-        The gradient of the head's own weight is added to `into`, all labels weighing one.
-        """
-        taught = None if self.teacher is None else self.teacher.of(row)
-        losses, gradient = head.losses_and_gradient(hidden, row.labels, into, taught, self.scale)
-        loss, weights = self.objective.weigh(losses, row)
-        return loss, gradient.mul_(weights[:, None] * self.scale)
+    def norm(self) -> float:
+        """Of the gradient."""
+        return float(torch.linalg.vector_norm(self.gradient))
 
     def _rows(self, rows: Sequence[Row], worker: int) -> float:
         self.parts[worker].zero_()
@@ -132,6 +139,17 @@ class Workers(ABC):
         """End the threads."""
         if self._pool is not None:
             self._pool.shutdown()
+
+
+def row_loss(step: Step, head: Head, hidden: Tensor, row: Row, into: Tensor | None) -> tuple[float, Tensor]:
+    """The row's loss (nats), and its gradient for what the head reads at its labels, `hidden` [L, D].
+
+    The gradient of the head's own weight is added to `into`, all labels weighing one.
+    """
+    taught = None if step.teacher is None else step.teacher.of(row)
+    losses, gradient = head.losses_and_gradient(hidden, row.labels, into, taught, step.scale)
+    loss, weights = step.objective.weigh(losses, row)
+    return loss, gradient.mul_(weights[:, None] * step.scale)
 
 
 class AutogradStep(Workers):
@@ -169,7 +187,7 @@ class AutogradStep(Workers):
         learns = self._output.weight.requires_grad
 
         def of(hidden: Tensor, into: Tensor | None) -> tuple[Tensor, Tensor]:
-            loss, gradient = self.row_loss(self._head, hidden, row, into)
+            loss, gradient = row_loss(self, self._head, hidden, row, into)
             return torch.tensor(loss, dtype=hidden.dtype), gradient
 
         value = head_loss(self._hidden(row), self._output.weight if learns else None, of)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..head import Head
 from ..lora import Adapters
 from ..row import Row
-from ..step import Workers
+from ..step import Workers, row_loss
 from ..trained import Trained
 from . import norm
 from .attention import Heads
@@ -123,7 +123,7 @@ class ExplicitStep(Workers):
             x, kept = self._up(row, places)
             n, inverse = norm.forward(x.index_select(0, row.before), self._eps)
             into = None if outer is None else outer.head
-            loss, dhidden = self.row_loss(self._head, n * self._norm, row, into)
+            loss, dhidden = row_loss(self, self._head, n * self._norm, row, into)
             dx = torch.zeros_like(x)  # where no label follows
             dx[row.before] = norm.backward(dhidden * self._norm, n, inverse)
             for layer in reversed(self._layers):
