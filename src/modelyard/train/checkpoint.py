@@ -5,6 +5,7 @@ There is no random state in it: the order of the samples follows from the seed a
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,6 +50,16 @@ def save(state: Path, flat: Tensor, optimizer: torch.optim.Optimizer, progress: 
         "scale": torch.tensor([progress.scale or 1.0], dtype=torch.float64),
     }
     write_tensors(state / NAME, tensors, {"step": str(progress.step), "tokens": str(progress.tokens)})
+
+
+def step_of(state: Path) -> int:
+    """The step that the checkpoint in `state` was written after; -1 without one."""
+    path = state / NAME
+    if not path.is_file():
+        return -1
+    with path.open("rb") as stream:
+        header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+    return int(header["__metadata__"]["step"])
 
 
 def load(state: Path, flat: Tensor, optimizer: torch.optim.Optimizer) -> Progress:

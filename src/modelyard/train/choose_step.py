@@ -11,7 +11,7 @@ from .explicit.step import ExplicitStep, partly_adapted, unknown
 from .lora import Adapters
 from .row import pack
 from .samples import Sample
-from .step import AutogradStep, Step, check_packing
+from .step import AutogradStep, check_packing
 from .trained import Trained
 
 # Of the gradient's norm; in float32 the two differ by about 1e-6.
@@ -21,7 +21,7 @@ WHY = "loss and gradient of a sample are autograd's, and nothing is kept but wha
 
 def choose_step(
     model: Any, trained: Trained, sample: Sample, longest: int, workers: int, threads: int
-) -> tuple[Step, Choice]:
+) -> tuple[ExplicitStep | AutogradStep, Choice]:
     """The step for `model`, of which `trained` is to be trained, and why.
 
     Raises TrainingError when not even autograd's step gives the loss that the model itself gives `sample`.

@@ -6,7 +6,7 @@ import itertools
 import math
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +44,10 @@ class Run:
     report: Callable[..., None]
     every: int = 1
     """Steps between two checkpoints."""
+    named: Callable[[Tensor], Mapping[str, Tensor]] | None = None
+    """Where each trained value lies in a tensor laid out like `flat`, by its name."""
+    together: bool = False
+    """Whether other processes train with this one; all of them save at once, by names."""
 
     @property
     def lengths(self) -> list[int]:
@@ -121,7 +125,7 @@ def train(run: Run) -> Progress:
     adamw = optimizer(run.flat, run.train)
     progress = _load(run, adamw)
     if not progress.step:
-        checkpoint.save(run.state, run.flat, adamw, progress)
+        _save(run, adamw, progress)
     skipped = list(progress.skipped)
     while True:
         try:
@@ -135,8 +139,33 @@ def train(run: Run) -> Progress:
             progress.skipped = list(skipped)
 
 
+def load(
+    state: Path,
+    named: Callable[[Tensor], Mapping[str, Tensor]] | None,
+    flat: Tensor,
+    adamw: torch.optim.AdamW,
+) -> Progress:
+    """Put `flat` and `adamw` back to the newest checkpoint in `state`, of one process or of many."""
+    if named is not None and (state / "spread.json").is_file():
+        from .parallel import checkpoint as spread
+
+        if spread.step_of(state) >= checkpoint.step_of(state):
+            return spread.load(state, named, flat, adamw)
+    return checkpoint.load(state, flat, adamw)
+
+
+def _save(run: Run, adamw: torch.optim.AdamW, progress: Progress) -> None:
+    if run.together and run.named is not None:
+        from .parallel import checkpoint as spread
+
+        spread.save(run.state, run.named, run.flat, adamw, progress)
+    else:
+        checkpoint.save(run.state, run.flat, adamw, progress)
+
+
 def _load(run: Run, adamw: torch.optim.AdamW) -> Progress:
-    progress = checkpoint.load(run.state, run.flat, adamw)
+    """The newest checkpoint, by whichever layout it was written."""
+    progress = load(run.state, run.named, run.flat, adamw)
     if progress.scale is None:
         progress.scale = run.step.scale
     run.step.scale = progress.scale
@@ -180,7 +209,7 @@ def _go_on(run: Run, adamw: torch.optim.AdamW, progress: Progress) -> None:
             reported = time.perf_counter()
             _tell(run, progress)
         if last or progress.step % run.every == 0:
-            checkpoint.save(run.state, run.flat, adamw, progress)
+            _save(run, adamw, progress)
 
 
 def _tell(run: Run, progress: Progress) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from ...errors import TrainingError
 from ..row import Row
 from ..settings import Parallel
 
+T = TypeVar("T")
 Kind = Literal["data", "shard", "tensor", "pipeline"]
 
 
@@ -61,6 +62,12 @@ class Place:
     def add_parts(self, tensor: Tensor) -> Tensor:
         """The sum of `tensor` over the processes of one copy, in place."""
         return _add(tensor, self.model)
+
+    def agree(self, told: T) -> T:
+        """What the first process of all says, for what is measured or drawn by the clock."""
+        box = [told]
+        dist.broadcast_object_list(box, src=0)
+        return box[0]
 
     def total(self, numbers: Sequence[float]) -> list[float]:
         """Sums of numbers over all processes that have rows of their own."""

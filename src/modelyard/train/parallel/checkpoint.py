@@ -1,0 +1,128 @@
+"""A checkpoint that any layout can read: values by name, written by all processes at once.
+
+torch.distributed.checkpoint cuts and joins what is spread. A folder is whole or is not there: the pointer
+beside it, replaced last, names the one that counts.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
+from torch.distributed.checkpoint.api import CheckpointException
+
+from ...errors import NoRoom, RecordError
+from ..checkpoint import Progress
+from ..saving import FULL, write_json
+
+POINTER = "spread.json"
+Named = Callable[[Tensor], Mapping[str, Tensor]]
+"""Where each trained value lies in a tensor laid out like this process's trained one."""
+
+
+def save(
+    state: Path, named: Named, flat: Tensor, optimizer: torch.optim.Optimizer, progress: Progress
+) -> None:
+    """Replace the checkpoint in `state`; all processes call it at once. Raises NoRoom on a full disk."""
+    folder = state / f"spread-{progress.step}"
+    if _first():
+        shutil.rmtree(folder, ignore_errors=True)  # of a start that was killed while it wrote
+    _wait()
+    try:
+        with _quiet():
+            dcp.save(
+                _tensors(named, flat, optimizer), checkpoint_id=folder, no_dist=not dist.is_initialized()
+            )
+    except CheckpointException as error:
+        causes = [cause for cause, _ in error.failures.values()]
+        if not any(isinstance(cause, OSError) and cause.errno in FULL for cause in causes):
+            raise
+        if _first():
+            shutil.rmtree(folder, ignore_errors=True)
+        raise NoRoom(
+            f"the disk is full: {folder.name} could not be written",
+            where=str(state),
+            try_="free some space and start again; the work so far is kept",
+        ) from None
+    if _first():
+        kept = optimizer.state[optimizer.param_groups[0]["params"][0]]
+        write_json(state / POINTER, asdict(progress) | {"optimizer_step": float(kept["step"])})
+        for old in state.glob("spread-*"):
+            if old != folder:
+                shutil.rmtree(old, ignore_errors=True)
+    _wait()
+
+
+def step_of(state: Path) -> int:
+    """The step that the checkpoint in `state` was written after; 0 without one."""
+    return int(_told(state)["step"]) if (state / POINTER).is_file() else 0
+
+
+def load(state: Path, named: Named, flat: Tensor, optimizer: torch.optim.Optimizer) -> Progress:
+    """Put `flat` and `optimizer` back to where the checkpoint in `state` was, whatever layout wrote it.
+
+    Raises RecordError when it is damaged or belongs to another run.
+    """
+    told = _told(state)
+    after = told.pop("optimizer_step")
+    progress = Progress(**told)
+    try:
+        with _quiet():
+            state_dict_loader.load(
+                _tensors(named, flat, optimizer),
+                checkpoint_id=state / f"spread-{progress.step}",
+                no_dist=not dist.is_initialized(),
+            )
+    except (CheckpointException, RuntimeError, OSError) as error:
+        raise _damaged(state) from error
+    optimizer.state[optimizer.param_groups[0]["params"][0]]["step"].fill_(after)
+    return progress
+
+
+def _tensors(named: Named, flat: Tensor, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    kept = optimizer.state[optimizer.param_groups[0]["params"][0]]
+    parts = {"value": flat.detach(), "first": kept["exp_avg"], "second": kept["exp_avg_sq"]}
+    return {f"{part}.{name}": view for part, of in parts.items() for name, view in named(of).items()}
+
+
+def _told(state: Path) -> dict[str, Any]:
+    try:
+        told: dict[str, Any] = json.loads((state / POINTER).read_text("utf-8"))
+        int(told["step"])
+    except (ValueError, KeyError, TypeError):
+        raise _damaged(state) from None
+    return told
+
+
+def _damaged(state: Path) -> RecordError:
+    return RecordError(
+        "the checkpoint of this run is damaged",
+        where=str(state / POINTER),
+        try_="remove that file: the run starts anew",
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that one process saves alone, and what torch says of itself
+        yield
+
+
+def _first() -> bool:
+    return not dist.is_initialized() or dist.get_rank() == 0
+
+
+def _wait() -> None:
+    if dist.is_initialized():
+        dist.barrier()
