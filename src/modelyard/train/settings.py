@@ -17,6 +17,8 @@ TUNE = Step("train.tune", 4, "modelyard.train.tune:run")
 # For adapters on SmolLM2 of 1e-3 to 4e-3 the middle one learned most; all weights or a preference want less.
 RATE_ADAPTERS, RATE_WHOLE = 2e-3, 1e-4
 
+TRIAL_PAIRS = 48  # of `select`, by which the trials of a search are compared
+
 
 class Lora(Settings):
     """Low-rank adapters on all linear layers (arXiv:2106.09685)."""
@@ -156,3 +158,6 @@ class TuneSettings(Settings):
     """What train.tune is told."""
 
     train: Train
+    trial: bool = False
+    """One of a search: more pairs of `select` are asked, adapters are not merged, and a run that falls apart
+    is a record that says so."""

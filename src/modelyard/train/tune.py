@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ..errors import TrainingError, need
 from ..prompt import Prompter
 from ..records.shapes import Choice, Fact, Inputs, Output, Record, Workspace
-from . import allocator, budget
+from . import allocator, budget, seen, taken
 from .budget import Plan
 from .material import Material, gather, same_words
 from .packing import Order, plan, steps
@@ -39,6 +39,9 @@ def run(settings: TuneSettings, inputs: Inputs, workspace: Workspace) -> Output:
     train = settings.train
     if train.method is None:
         raise TrainingError("there is nothing to tune: train.method is null")
+    trial = inputs.all("trial")
+    if trial:
+        return taken.take(trial[0], inputs.one("model"), workspace)
     choices = [allocator.tune()]
     need("torch", extra="train", for_="tuning")
     corpus, base = inputs.one("corpus"), inputs.one("model")
@@ -65,13 +68,23 @@ def run(settings: TuneSettings, inputs: Inputs, workspace: Workspace) -> Output:
             from .precision import set_precision
 
             set_precision(step, made.precision)
-        progress = _train(made, train, step, trained, material, workspace)
+        choices += [Choice(*choice) for choice in made.choices]
+        view = seen.begin(step, corpus, base, settings, made, material.found.kept, workspace)
+        try:
+            progress = _train(made, train, step, trained, material, workspace, view.tps_at_roof)
+        except TrainingError as apart:
+            if not settings.trial:
+                raise
+            return taken.fallen(apart, made, view, choices)
+        facts = seen.end(view, step, progress, workspace.out)
         unit = step.objective.unit
     finally:
         step.close()
-    choices += [Choice(*choice) for choice in made.choices]
-    choices += _write(trained, progress, base, workspace)
-    return Output(_facts(progress, trained, base.folder, unit), tuple(choices))
+    facts |= _facts(progress, trained, base.folder, unit)
+    name = base.json("base.json").get("name", "")
+    seen.draw(progress, facts, unit, name, workspace.out / "loss.svg")
+    choices += _write(trained, progress, base, workspace, trial=settings.trial)
+    return Output(facts, tuple(choices))
 
 
 def _load(
@@ -168,7 +181,13 @@ def _plan(
 
 
 def _train(
-    made: Plan, train: Train, step: Step, trained: Trained, material: Material, workspace: Workspace
+    made: Plan,
+    train: Train,
+    step: Step,
+    trained: Trained,
+    material: Material,
+    workspace: Workspace,
+    tps_at_roof: float | None,
 ) -> Progress:
     from . import loop, reference
 
@@ -187,11 +206,14 @@ def _train(
             workspace.state,
             workspace.report,
             made.every,
+            tps_at_roof,
         )
     )
 
 
-def _write(trained: Trained, progress: Progress, base: Record, workspace: Workspace) -> list[Choice]:
+def _write(
+    trained: Trained, progress: Progress, base: Record, workspace: Workspace, *, trial: bool
+) -> list[Choice]:
     from . import export
     from .lora import Adapters
 
@@ -199,7 +221,9 @@ def _write(trained: Trained, progress: Progress, base: Record, workspace: Worksp
     if isinstance(trained, Adapters):
         export.write_adapter(trained, workspace.out / "adapter", base.json("base.json").get("name", ""))
     export.write_loss(progress, workspace.out / "loss.json")
-    choices = [export.write_model(trained, base.folder, workspace.out)]
+    choices = []
+    if not trial or not isinstance(trained, Adapters):
+        choices.append(export.write_model(trained, base.folder, workspace.out))
     if progress.skipped:
         steps = ", ".join(str(number + 1) for number in progress.skipped)
         why = "their loss leapt or was no number; the run went back to its last checkpoint each time"
