@@ -170,6 +170,7 @@ def _run(run: Run) -> str:
     return said
 
 
+PICTURE = "loss.svg"
 SINGLE = ("corpus", "index", "base", "model", "race", "release")  # of which a project has one
 
 
@@ -197,6 +198,7 @@ def _object(record: Record) -> dict[str, Any]:
         "seconds": record.seconds,
         "facts": fact_json(record.facts),
         "files": {name: entry.size for name, entry in record.files.items()},
+        "picture": str(record.folder / PICTURE) if PICTURE in record.files else None,
         "settings": record.settings,
     }
 
@@ -209,6 +211,8 @@ def _page(record: Record) -> str:
     if record.facts:
         parts.append(facts(dict(record.facts)))
     parts.append(table(["file", "size"], [[name, size(entry.size)] for name, entry in record.files.items()]))
+    if PICTURE in record.files:
+        parts.append(translate("picture: {path}", path=record.folder / PICTURE))
     return "\n\n".join(parts)
 
 

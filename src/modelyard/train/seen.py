@@ -69,8 +69,9 @@ def end(seen: Seen, step: Step, progress: Progress, out: Path) -> dict[str, Fact
     last = held.measure(step, seen.texts, seen.row_tokens, seen.report)
     losses = held.paired(seen.texts, seen.before, last)
     held.write(losses, out / held.NAME)
-    share = Fact(None, "share", why=seen.why)
-    if seen.tps_at_roof is not None:
+    if seen.tps_at_roof is None:
+        share = Fact(None, "share", why=seen.why)
+    else:
         share = Fact(progress.tokens / progress.seconds / seen.tps_at_roof, "share", n=len(progress.losses))
     return held.facts(losses) | {"train.roof_share": share}
 

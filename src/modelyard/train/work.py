@@ -11,7 +11,7 @@ from .samples import Sample
 
 # Of the products of a small model; a wide one's reach a little more. Both factors stay in a core's cache.
 ROWS, WIDTH, INNER = 512, 576, 3072
-TRIAL_S, WINDOW_S = 0.5, 0.12  # the best window counts: something else may run now and then
+TRIAL_S, WINDOW_S = 0.3, 0.1  # the best window counts: something else may run now and then
 
 
 def flop_per_token(
@@ -41,7 +41,7 @@ def flop_per_token(
 
 
 def roof(precision: str, threads: int) -> float:
-    """Float operations a second that products reach on `threads` threads at once, in half a second."""
+    """Float operations a second that products reach on `threads` threads at once, in a third of a second."""
     import torch
 
     from .precision import TYPES
