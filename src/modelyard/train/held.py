@@ -1,4 +1,4 @@
-"""The loss on texts that a run does not learn from: what it gained on `select`, what it forgot of the rest."""
+"""The loss on texts that a run does not learn from: what it gained on `select`, what it forgot."""
 
 from __future__ import annotations
 

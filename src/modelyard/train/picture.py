@@ -19,15 +19,18 @@ OUTLIERS = 0.01  # share of the raw losses that may lie outside the picture
 STYLE = """
 svg { --paper: #ffffff; --ink: #1f2328; --soft: #59636e; --grid: #e6eaef;
       --raw: #a9cdf5; --line: #0860c4; --held: #b3470a; --bad: #c8202b }
-@media (prefers-color-scheme: dark) { svg { --paper: #0d1117; --ink: #e6edf3; --soft: #9198a1; --grid: #262c34;
-      --raw: #244f82; --line: #6cb0ff; --held: #f0944d; --bad: #ff7b72 } }
+@media (prefers-color-scheme: dark) {
+  svg { --paper: #0d1117; --ink: #e6edf3; --soft: #9198a1; --grid: #262c34;
+        --raw: #244f82; --line: #6cb0ff; --held: #f0944d; --bad: #ff7b72 }
+}
 text { font: 13px system-ui, -apple-system, "Segoe UI", "Noto Sans", sans-serif; fill: var(--soft) }
 .title { font-size: 16px; font-weight: 600; fill: var(--ink) }
 .end { text-anchor: end } .middle { text-anchor: middle }
 .paper { fill: var(--paper) } .grid { stroke: var(--grid) } .axis { stroke: var(--soft) }
 .raw, .smooth { fill: none; stroke-linejoin: round; stroke-linecap: round }
 .raw { stroke: var(--raw) } .smooth { stroke: var(--line); stroke-width: 2.5 }
-.held { stroke: var(--held); stroke-width: 2; fill: var(--paper) } text.held { stroke: none; fill: var(--held) }
+.held { stroke: var(--held); stroke-width: 2; fill: var(--paper) }
+text.held { stroke: none; fill: var(--held) }
 .bad { stroke: var(--bad); stroke-width: 2 } line.bad { stroke-width: 1; stroke-dasharray: 3 3 }
 """
 

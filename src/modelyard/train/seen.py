@@ -1,4 +1,4 @@
-"""What of a run is seen besides its losses: held-out losses before and after, its share of the roof, a picture."""
+"""What of a run is seen besides its steps: held-out losses, the share of the roof, a picture."""
 
 from __future__ import annotations
 

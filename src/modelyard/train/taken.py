@@ -22,14 +22,16 @@ PREFIX = "base_model.model."  # of peft's names
 
 
 def take(trial: Record, base: Record, workspace: Workspace) -> Output:
-    """The Model that `trial` is: all its files, and where it kept an adapter, the base with that merged in."""
+    """The Model that `trial` is: its files, and where it kept an adapter the base with that merged in."""
     out = workspace.out
     workspace.report("writing the model")
     # Contents alone: a record's own files are read only.
     shutil.copytree(trial.folder, out, copy_function=shutil.copyfile, dirs_exist_ok=True)
     choices = [
         *trial.choices,
-        Choice("train.search", trial.id, "the lowest loss on select of all trials; see `modelyard show search`"),
+        Choice(
+            "train.search", trial.id, "the lowest loss on select of all trials; see `modelyard show search`"
+        ),
     ]
     if not (out / "model.safetensors").is_file():
         choices.append(_merge(out / "adapter", base.folder, out))

@@ -17,7 +17,7 @@ TRIAL_S, WINDOW_S = 0.3, 0.1  # the best window counts: something else may run n
 def flop_per_token(
     config: Mapping[str, Any], items: Sequence[Sequence[Sample]], *, whole: bool
 ) -> float | None:
-    """Float operations of the matrix products of a trained token; None where `config` does not tell the shape.
+    """Float operations of a trained token's matrix products; None where `config` does not tell the shape.
 
     Two an element and token forward and two for the gradient of what a matrix reads, two more for the
     gradient of its own values where the `whole` model learns; the head only at labels; attention by the mean
