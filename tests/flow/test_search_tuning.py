@@ -62,12 +62,12 @@ def record(step: str, id: str, folder: Path, **told: Any) -> Record:
     )  # fmt: skip
 
 
-def run_of(node: Node, number: int, loss: Loss, root: Path) -> Record:
+def run_of(node: Node, number: int, loss: Loss, root: Path, slow: float) -> Record:
     """The record of a run whose loss is made up."""
     train = node.settings.train  # type: ignore[attr-defined]
     tokens, folder = train.budget.tokens or FULL, root / f"run{number}"
     folder.mkdir()
-    value, seconds = loss(train.rate, train.method.lora.rank, tokens), FIXED_S + tokens / TPS
+    value, seconds = loss(train.rate, train.method.lora.rank, tokens), slow * (FIXED_S + tokens / TPS)
     pairs = [
         {"kind": "select", "id": f"p{at}", "group": f"g{at % 5}", "labels": 2, "before": 9.0}
         | {"after": 2 * value + 0.01 * at}
@@ -79,7 +79,7 @@ def run_of(node: Node, number: int, loss: Loss, root: Path) -> Record:
         facts, seconds = {"train.loss_select": Fact(None, unit, why="at step 3 the loss is nan")}, 5.0
     else:
         facts = {"train.loss_select": Fact(value, unit), "train.tokens": Fact(tokens, "tokens")}
-        facts["train.tps"] = Fact(TPS, "tokens/s")
+        facts["train.tps"] = Fact(TPS / slow, "tokens/s")
     choices = [Choice("train.precision", "bf16", "faster")]
     if train.budget.minutes:
         choices.append(Choice("train.budget_tokens", str(FULL), "measured"))
@@ -89,8 +89,13 @@ def run_of(node: Node, number: int, loss: Loss, root: Path) -> Record:
     )
 
 
-def search(root: Path, loss: Loss = bowl, *, train: dict[str, Any] | None = None, **told: Any) -> Made:
-    """Follow the search with made-up runs; the step train.search is the real one."""
+def search(
+    root: Path, loss: Loss = bowl, *, train: dict[str, Any] | None = None, slower: float = 1.0, **told: Any
+) -> Made:
+    """Follow the search with made-up runs; the step train.search is the real one.
+
+    All runs but the first take `slower` times as long as it made them look.
+    """
     (root / "config.json").write_text('{"hidden_size": 576, "num_attention_heads": 9, "head_dim": 64}')
     asked = {"budget": {"minutes": 5}, "search": told} | (train or {})
     project = Project.model_validate(
@@ -113,7 +118,7 @@ def search(root: Path, loss: Loss = bowl, *, train: dict[str, Any] | None = None
             assert not node.settings.trial  # type: ignore[attr-defined]
             found = made.model = node.inputs["trial"][0]
         else:
-            found = run_of(node, len(made.runs), loss, root)
+            found = run_of(node, len(made.runs), loss, root, slower if made.runs else 1.0)
             made.runs.append(found)
         try:
             nodes = steps.send((found,))
@@ -182,18 +187,22 @@ def test_of_many_short_runs_a_third_goes_on_and_each_run_is_a_record_of_its_own(
 
 
 @settings(max_examples=12, deadline=None)
-@given(st.floats(15, 300), st.none() | st.integers(2, 30))
+@given(st.floats(15, 300), st.none() | st.integers(2, 30), st.floats(1, 1.6))
 def test_the_minutes_hold_and_the_same_losses_give_the_same_runs(
-    tmp_path_factory: pytest.TempPathFactory, minutes: float, trials: int | None
+    tmp_path_factory: pytest.TempPathFactory, minutes: float, trials: int | None, slower: float
 ) -> None:
     made, again = (
-        search(tmp_path_factory.mktemp("search"), minutes=minutes, trials=trials) for _ in range(2)
+        search(tmp_path_factory.mktemp("search"), minutes=minutes, trials=trials, slower=slower)
+        for _ in range(2)
     )
-    assert made.seconds <= minutes * 60
+    surprise = (slower - 1) * (FIXED_S + FULL * RUNGS[0] / TPS)  # the first slow run is not foreseen
+    assert made.seconds <= minutes * 60 + surprise
     assert [run.settings for run in made.runs] == [run.settings for run in again.runs]
     assert made.facts["search.seconds"].value == pytest.approx(made.seconds)
     assert made.facts["search.usd"].value == pytest.approx(made.seconds * 0.36 / 3600)
     assert sum(trial["seconds"] for trial in made.chosen["trials"]) == pytest.approx(made.seconds)
+    usd = sum(trial["usd"] for trial in made.chosen["trials"])
+    assert usd == pytest.approx(made.facts["search.usd"].value)
     if trials is not None:
         assert (made.facts["search.trials"].value or 0) <= trials
 

@@ -51,7 +51,7 @@ def tuned(
     def report(text: str, **numbers: Any) -> None:
         told.append({"text": text, **numbers})
 
-    output = tune.run(settings(learning_rate=2e-2), inputs(corpus, base), Workspace(folder, 2, report))
+    output = tune.run(settings(learning_rate=2e-2), inputs(corpus, base), Workspace(folder, 1, report))
     return folder / "out", output, told
 
 
@@ -90,6 +90,7 @@ def test_tuning_gains_on_select_and_forgets_of_the_rest_each_with_an_interval(
     rise = facts["forget.loss_rise"]
     assert rise.value == pytest.approx(facts["forget.loss"].value - facts["forget.loss_before"].value)
     assert rise.low < rise.value < rise.high
+    assert facts["train.loss_select"].low >= 0
     assert facts["train.loss_select"].n == len({one["group"] for one in _asked(tuned, "select")})
 
 
@@ -108,6 +109,8 @@ def test_a_longer_run_asks_the_same_texts_and_more_at_two_hundredths_of_its_toke
         assert len(second) > len(first)
     assert sum(len(text.sample) for text in many) <= 0.02 * 300_000
     assert len([one for one in choose(base, corpus, most=3) if one.kind == "select"]) == 3
+    groups = [one.group for one in many if one.kind == "select"][:15]
+    assert len(set(groups)) == 15  # each group once before one comes twice
     other = [one.id for one in choose(base, corpus, seed=2)][:8]
     assert other != [one.id for one in few][:8]
 

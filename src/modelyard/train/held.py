@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import resources
 from itertools import islice
 from pathlib import Path
@@ -60,7 +61,8 @@ def choose(
 ) -> list[Text]:
     """The texts for a run of `tokens`: as many as their share pays for, or `most` pairs of `select`.
 
-    Pairs come in an order that only the seed decides: of two runs one has all texts of the other, or more.
+    Pairs come in an order that only the seed decides, of all groups in turn, for an interval counts groups.
+    So of two runs one has all texts of the other, or more.
     """
     pairs = list(islice(_pairs(corpus, prompter, seed, longest), most or MOST_SELECT))
     if most is None:
@@ -72,7 +74,12 @@ def _pairs(corpus: Path, prompter: Prompter, seed: int, longest: int) -> Iterato
     path = corpus / "pairs.select.jsonl"
     found = list(samples.read(path)) if path.is_file() else []
     random.Random(seed).shuffle(found)
+    seen: Counter[str] = Counter()
+    turns = []
     for pair in found:
+        turns.append(seen[pair["group"]])
+        seen[pair["group"]] += 1
+    for _, pair in sorted(zip(turns, found, strict=True), key=lambda one: one[0]):
         (sample,) = samples.of_pair(prompter, pair)
         if sample.labels and len(sample) <= longest:
             yield Text("select", str(pair["id"]), str(pair["group"]), sample)
@@ -153,13 +160,19 @@ def facts(losses: Sequence[Loss]) -> dict[str, Fact]:
     select = [loss for loss in losses if loss.kind == "select"]
     general = [loss for loss in losses if loss.kind == "general"]
     return {
-        "train.loss_select_before": mean([one.before for one in select], select),
-        "train.loss_select": mean([one.after for one in select], select),
+        "train.loss_select_before": _loss([one.before for one in select], select),
+        "train.loss_select": _loss([one.after for one in select], select),
         "gain.loss": mean([one.before - one.after for one in select], select),
-        "forget.loss_before": mean([one.before for one in general], general),
-        "forget.loss": mean([one.after for one in general], general),
+        "forget.loss_before": _loss([one.before for one in general], general),
+        "forget.loss": _loss([one.after for one in general], general),
         "forget.loss_rise": mean([one.after - one.before for one in general], general),
     }
+
+
+def _loss(sums: Sequence[float], of: Sequence[Loss]) -> Fact:
+    """The mean, whose interval ends at zero: no loss lies below."""
+    found = mean(sums, of)
+    return found if found.low is None else replace(found, low=max(0.0, found.low))
 
 
 def mean(sums: Sequence[float], of: Sequence[Loss]) -> Fact:

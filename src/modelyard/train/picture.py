@@ -30,7 +30,7 @@ text { font: 13px system-ui, -apple-system, "Segoe UI", "Noto Sans", sans-serif;
 .raw, .smooth { fill: none; stroke-linejoin: round; stroke-linecap: round }
 .raw { stroke: var(--raw) } .smooth { stroke: var(--line); stroke-width: 2.5 }
 .held { stroke: var(--held); stroke-width: 2; fill: var(--paper) }
-text.held { stroke: none; fill: var(--held) }
+text.held { stroke: var(--paper); stroke-width: 4; paint-order: stroke; fill: var(--held) }
 .bad { stroke: var(--bad); stroke-width: 2 } line.bad { stroke-width: 1; stroke-dasharray: 3 3 }
 """
 

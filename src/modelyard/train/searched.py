@@ -49,10 +49,11 @@ def run(settings: SearchSettings, inputs: Inputs, workspace: Workspace) -> Outpu
     runs = inputs.all("trials")
     chosen = min(runs, key=lambda run: (loss(run), -planned(run, settings.tokens)))
     if loss(chosen) == math.inf:
+        lower = Train.model_validate(runs[0].settings["train"]).rate / 8
         raise TrainingError(
             f"no run of the search came to its end; the default's: {runs[0].fact('train.loss_select').why}",
             where="train.search",
-            try_=f"a lower rate: learning_rate: {Train.model_validate(runs[0].settings['train']).rate / 8:.2g}",
+            try_=f"a lower rate: learning_rate: {lower:.2g}",
         )
     default, trials = runs[0], grouped(runs, settings.tokens)
     seconds = sum(run.seconds for run in runs)
