@@ -26,7 +26,7 @@ ARROWS: dict[str, set[str]] = {
     "index": {"errors", "intervals"},
     "engines": {"errors", "machine"},
     "data": {"records", "errors", "index", "intervals", "prompt"},
-    "train": {"records", "errors", "machine", "prompt"},
+    "train": {"records", "errors", "machine", "prompt", "intervals"},
     "optimize": {"records", "errors", "machine", "prompt"},
     "verify": {"records", "errors", "machine", "engines", "index", "intervals", "prompt", "grounding"},
     "release": {"records", "errors"},

@@ -115,6 +115,24 @@ def mean(values: Sequence[float], *, seed: int = 0) -> Interval:
     return Interval(float(numbers.mean()), float(low), float(high), n, n)
 
 
+def ratio(sums: Sequence[float], counts: Sequence[float], groups: Sequence[str]) -> Interval:
+    """Total of `sums` over total of `counts`, such as nats a token; `sums` may be differences of pairs.
+
+    The variance is what resampling the groups of the linearised ratio comes to with endlessly many draws, the
+    quantile Student's. Raises ValueError for fewer than two items, of which nothing is known between them.
+    """
+    if len(sums) < 2 or not len(sums) == len(counts) == len(groups):
+        raise ValueError("an interval needs two items at least, each with its count and its group")
+    names, at = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
+    if len(names) == 1:  # nothing is known between groups: items stand for themselves
+        at = np.arange(len(sums))
+    total, size = np.bincount(at, sums), np.bincount(at, counts)
+    value, count = float(total.sum() / size.sum()), len(total)
+    residual = (total - value * size) / size.sum()
+    half = _quantile(count) * float(np.sqrt(residual @ residual * count / (count - 1)))
+    return Interval(value, value - half, value + half, len(sums), len(names))
+
+
 def _shares(score: Array, counts: Array, groups: Sequence[str], seed: int) -> _Shares:
     """The shares in the columns of `score`, over the items that count in theirs."""
     if len(score) != len(groups) or len(score) != len(counts):

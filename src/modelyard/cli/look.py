@@ -14,6 +14,7 @@ from ..records.shapes import Record, fact_json
 from .place import Place
 from .standing import standing
 from .table import duration, facts, measured, size, table
+from .trials import trials_table
 from .voice import Voice, translate, verb
 
 
@@ -87,7 +88,7 @@ def status(voice: Voice, folder: Path) -> None:
 def show(voice: Voice, folder: Path, noun: str, id: str | None) -> None:
     """Show records of a NOUN, or the one with ID.
 
-    Nouns: corpus, index, base, model, candidate, reference, verdict, race, release.
+    Nouns: corpus, index, base, model, search, candidate, reference, verdict, race, release.
     """
     found = _find(Place.at(folder), noun, id, voice)
     if id is None and len(found) > 1:
@@ -170,7 +171,8 @@ def _run(run: Run) -> str:
     return said
 
 
-SINGLE = ("corpus", "index", "base", "model", "race", "release")  # of which a project has one
+PICTURE = "loss.svg"
+SINGLE = ("corpus", "index", "base", "model", "search", "race", "release")  # of which a project has one
 
 
 def _find(place: Place, noun: str, id: str | None, voice: Voice) -> list[Record]:
@@ -197,6 +199,7 @@ def _object(record: Record) -> dict[str, Any]:
         "seconds": record.seconds,
         "facts": fact_json(record.facts),
         "files": {name: entry.size for name, entry in record.files.items()},
+        "picture": str(record.folder / PICTURE) if PICTURE in record.files else None,
         "settings": record.settings,
     }
 
@@ -209,6 +212,10 @@ def _page(record: Record) -> str:
     if record.facts:
         parts.append(facts(dict(record.facts)))
     parts.append(table(["file", "size"], [[name, size(entry.size)] for name, entry in record.files.items()]))
+    if record.step == NOUNS["search"]:
+        parts.append(trials_table(record))
+    if PICTURE in record.files:
+        parts.append(translate("picture: {path}", path=record.folder / PICTURE))
     return "\n\n".join(parts)
 
 

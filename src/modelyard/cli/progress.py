@@ -27,8 +27,10 @@ TELLING = {
     "train.tune": (
         "train.tokens",
         "train.tps",
-        "train.loss_first",
-        "train.loss_last",
+        "train.roof_share",
+        "train.loss_select_before",
+        "train.loss_select",
+        "forget.loss_rise",
         "train.memory_peak_gib",
     ),
     "optimize.convert": ("candidate.size_mib",),
@@ -145,6 +147,10 @@ def describe(line: Mapping[str, Any]) -> str:
         parts.append(translate("loss {loss:.3f}", loss=line["loss"]))
     if "tps" in line:
         parts.append(translate("{tps:.0f} tokens/s", tps=line["tps"]))
+    if line.get("roof") is not None:
+        parts.append(translate("{share:.0%} of the roof", share=line["roof"]))
+    if line.get("memory_gib") is not None:
+        parts.append(translate("{gib:.1f} GiB", gib=line["memory_gib"]))
     if line.get("left_s") is not None:
         parts.append(translate("{left} left", left=duration(line["left_s"])))
     return "  ".join(parts)

@@ -22,11 +22,17 @@ def standing(place: Place, step: str) -> tuple[Record, str]:
         pass
     except ModelyardError as error:
         why = translate("this may not be what the project asks for now: {what}", what=error.what)
-    for done in walk.done:
-        if done.node.step.name == step and done.record is not None:
-            return done.record, ""
-    found = place.yard.find(step=step)
+    records = (done.record for done in walk.done if done.record is not None)
+    made = [record for record in records if record.step == step and not is_trial(record)]
+    if made:
+        return made[0], ""
+    found = [record for record in place.yard.find(step=step) if not is_trial(record)]
     if not found:
         missing = translate("the project has no record of {step} yet", step=step)
         raise ProjectError(missing, where=str(place.yard.root), try_="modelyard up")
     return found[0], why
+
+
+def is_trial(record: Record) -> bool:
+    """Whether it is one run of a search, and no Model of the line."""
+    return bool(record.settings.get("trial"))

@@ -42,8 +42,9 @@ def forecast(project: Project, yard: Yard) -> list[tuple[str, float, str]]:
             continue
         budget = project.train.budget
         seconds = fast if machine.native_bf16() else slow
-        if name == "train.tune" and budget.minutes:
-            rows.append((name, seconds + budget.minutes * 60, "the project's budget"))
+        minutes = project.train.search.minutes if project.train.search else budget.minutes
+        if name == "train.tune" and minutes:
+            rows.append((name, seconds + minutes * 60, "the project's budget"))
         elif name in before:
             rows.append((name, before[name], "this yard's last run"))
         else:

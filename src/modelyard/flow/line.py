@@ -10,10 +10,11 @@ from ..project import Project
 from ..records.shapes import Record, SourceFiles
 from ..records.yard import Yard
 from ..train.locate import locate
-from ..train.settings import BASE, TUNE, BaseSettings, TuneSettings
+from ..train.settings import BASE, BaseSettings
 from .node import Line, Node
 from .search import Material, search, usable_engines
 from .sources import fingerprint, of_files
+from .tuning import tuned
 
 
 def line(project: Project, folder: Path, yard: Yard) -> Line[Record]:
@@ -50,8 +51,7 @@ def line(project: Project, folder: Path, yard: Yard) -> Line[Record]:
         inputs: dict[str, tuple[Record, ...]] = {"corpus": (corpus,), "model": (base_model,)}
         if teachers:
             inputs["teacher"] = tuple(teachers)
-        train = project.train.model_copy(update={"seed": project.train.seed or project.seed})
-        (model,) = yield (Node(TUNE, TuneSettings(train=train), inputs),)
+        model = yield from tuned(project, inputs)
     return (yield from search(project, Material(corpus, index, base_model, model), yard))
 
 

@@ -80,7 +80,7 @@ def search(project: Project, material: Material, yard: Yard) -> Line[Record]:
     measure = _Measure(project, material)
     asks = [(file, engine) for file in files for engine in usable]
     screens = yield tuple(measure(file, engine, "screen", ITEMS["screen"]) for file, engine in asks)
-    price = _price(project)
+    price = price_of(project)
     found = [verdict(record, price) for record in screens]
     screened = {v.what: (file, record) for v, (file, _), record in zip(found, asks, screens, strict=True)}
 
@@ -136,7 +136,8 @@ def usable_engines(project: Project) -> list[str]:
     return [name for name, why in lacking.items() if not why]
 
 
-def _price(project: Project) -> Price:
+def price_of(project: Project) -> Price:
+    """Of an hour of this machine; assumed where the project gives none."""
     given = project.machine.usd_per_hour
     return Price(float(given) if given is not None else machine.assumed_usd_per_hour(), given is None)
 

@@ -7,11 +7,12 @@ from ..optimize.settings import CONVERT
 from ..project import Project
 from ..records.shapes import Step
 from ..release.settings import CHOOSE
-from ..train.settings import BASE, TUNE
+from ..train.settings import BASE, SEARCH, TUNE
 from ..verify.settings import MEASURE, RACE, REFERENCE
 
 STEPS: dict[str, Step] = {
-    step.name: step for step in (PREPARE, INDEX, BASE, TUNE, CONVERT, REFERENCE, MEASURE, RACE, CHOOSE)
+    step.name: step
+    for step in (PREPARE, INDEX, BASE, TUNE, SEARCH, CONVERT, REFERENCE, MEASURE, RACE, CHOOSE)
 }
 
 
@@ -22,6 +23,8 @@ def left_out(project: Project) -> dict[str, str]:
         absent[INDEX.name] = "ground: {passages: 1}"
     if project.train.method is None:
         absent[TUNE.name] = "train: {method: {lora: {rank: 16}}}"
+    if project.train.search is None:
+        absent[SEARCH.name] = "train: {search: {minutes: 30}}"
     return absent
 
 
@@ -30,6 +33,7 @@ NOUNS: dict[str, str] = {
     "index": INDEX.name,
     "base": BASE.name,
     "model": TUNE.name,
+    "search": SEARCH.name,
     "candidate": CONVERT.name,
     "reference": REFERENCE.name,
     "verdict": MEASURE.name,

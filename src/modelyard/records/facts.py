@@ -32,6 +32,23 @@ FACTS: dict[str, Meaning] = {
     "train.tps": Meaning("tokens/s", "tokens trained per second", "high"),
     "train.loss_first": Meaning("nats/token", "mean loss over the first tenth of the run", "low"),
     "train.loss_last": Meaning("nats/token", "mean loss over the last tenth of the run", "low"),
+    "train.loss_select_before": Meaning("nats/token", "loss on pairs of select before the first step", "low"),
+    "train.loss_select": Meaning("nats/token", "loss on pairs of select after the last step", "low"),
+    "gain.loss": Meaning("nats/token", "fall of the loss on pairs of select, paired", "high"),
+    "forget.loss_before": Meaning("nats/token", "loss on general texts before the first step", "low"),
+    "forget.loss": Meaning("nats/token", "loss on general texts after the last step", "low"),
+    "forget.loss_rise": Meaning("nats/token", "rise of the loss on general texts, paired", "low"),
+    "train.roof_share": Meaning(
+        "share", "speed of the products while training, of the fastest measured on this machine", "high"
+    ),
+    "search.trials": Meaning("settings", "settings that the search tried, the default among them", ""),
+    "search.runs": Meaning("runs", "runs of all trials, short ones included", ""),
+    "search.seconds": Meaning("s", "seconds of all runs of the search", "low"),
+    "search.usd": Meaning("USD", "machine cost of all runs of the search", "low"),
+    "search.loss_default": Meaning("nats/token", "loss on select that the default settings gave", "low"),
+    "gain.search": Meaning(
+        "nats/token", "loss on select of the default minus that of the chosen settings, paired", "high"
+    ),
     "train.memory_peak_gib": Meaning("GiB", "largest resident memory while training", "low"),
     "train.parameters": Meaning("parameters", "parameters that were trained", ""),
     "model.parameters": Meaning("parameters", "parameters of the whole model", ""),

@@ -4,13 +4,28 @@ from __future__ import annotations
 
 from .settings import (
     BASE,
+    SEARCH,
     TUNE,
     BaseSettings,
     Budget,
     Lora,
     Method,
+    Search,
+    SearchSettings,
     Train,
     TuneSettings,
 )
 
-__all__ = ["BASE", "TUNE", "BaseSettings", "Budget", "Lora", "Method", "Train", "TuneSettings"]
+__all__ = [
+    "BASE",
+    "SEARCH",
+    "TUNE",
+    "BaseSettings",
+    "Budget",
+    "Lora",
+    "Method",
+    "Search",
+    "SearchSettings",
+    "Train",
+    "TuneSettings",
+]

@@ -45,13 +45,18 @@ class Speed:
     seconds: float
 
 
-def measure(step: Callable[[int], int], minutes: float) -> Speed:
-    """The median speed of trial steps; `step(n)` makes the nth and returns its tokens."""
+def measure(
+    step: Callable[[int], int], minutes: float, agree: Callable[[bool], bool] = lambda told: told
+) -> Speed:
+    """The median speed of trial steps; `step(n)` makes the nth and returns its tokens.
+
+    `agree`: where several processes step together, whether they all go on.
+    """
     limit = min(MEASURED_MAX_S, max(MEASURED_MIN_S, MEASURED_SHARE * minutes * 60))
     start = time.perf_counter()
     speeds: list[float] = []
     number = 0
-    while len(speeds) < STEPS_MIN or time.perf_counter() - start < limit:
+    while agree(len(speeds) < STEPS_MIN or time.perf_counter() - start < limit):
         begun = time.perf_counter()
         tokens = step(number)
         if number:  # the first step pays for warming up

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..records.shapes import Choice
 from .checkpoint import Progress
@@ -12,6 +14,9 @@ from .lora import Adapters
 from .saving import write_json, write_tensors
 from .trained import Trained
 from .weights import safetensors_header
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 EMBEDDING = "model.embed_tokens.weight"
 # Everything of the base but its weights.
@@ -60,10 +65,7 @@ def write_model(trained: Trained, base: Path, out: Path) -> Choice:
 
     tensors = load_file(base / "model.safetensors")
     if isinstance(trained, Adapters):
-        for name, a, b in trained.tensors():
-            weight = tensors[f"{name}.weight"]
-            merged = weight.float().addmm_(b, a, alpha=trained.scale)
-            tensors[f"{name}.weight"] = merged.to(weight.dtype)
+        merge(tensors, trained.tensors(), trained.scale)
         why = "the merged weights keep the type of the base's"
     else:
         views = trained.named(trained.flat)
@@ -72,6 +74,18 @@ def write_model(trained: Trained, base: Path, out: Path) -> Choice:
             own = name if name in views else EMBEDDING
             tensors[name] = views[own].detach().to(weight.dtype)
         why = "the trained weights are stored in the type of the base's"
+    return write_weights(tensors, base, out, why)
+
+
+def merge(tensors: dict[str, Tensor], layers: Iterable[tuple[str, Tensor, Tensor]], scale: float) -> None:
+    """Add scale * B A to the weight of each layer (name, A, B), in that weight's type."""
+    for name, a, b in layers:
+        weight = tensors[f"{name}.weight"]
+        tensors[f"{name}.weight"] = weight.float().addmm_(b, a, alpha=scale).to(weight.dtype)
+
+
+def write_weights(tensors: Mapping[str, Tensor], base: Path, out: Path, why: str) -> Choice:
+    """model.safetensors, and all other files of the base copied."""
     write_tensors(out / "model.safetensors", tensors, {"format": "pt"})
     for name in COPIED:
         if (base / name).is_file():

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import torch
 from torch import Tensor, nn
 
@@ -48,6 +49,8 @@ class Run:
     """Where each trained value lies in a tensor laid out like `flat`, by its name."""
     together: bool = False
     """Whether other processes train with this one; all of them save at once, by names."""
+    tps_at_roof: float | None = None
+    """Tokens a second at which the products would be as fast as this machine can; None where unmeasured."""
 
     @property
     def lengths(self) -> list[int]:
@@ -221,4 +224,6 @@ def _tell(run: Run, progress: Progress) -> None:
         loss=progress.losses[-1],
         tps=speed,
         left_s=max(0.0, (run.tokens - progress.tokens) / speed),
+        roof=None if run.tps_at_roof is None else speed / run.tps_at_roof,
+        memory_gib=psutil.Process().memory_info().rss / 2**30,
     )

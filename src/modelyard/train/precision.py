@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -28,8 +28,16 @@ def set_precision(step: Step, name: str) -> None:
     step.scale = SCALE_FP16 if name == "fp16" else 1.0
 
 
-def choose(asked: Literal["auto", "fp32", "bf16", "fp16"], step: Step, batch: Sequence[Row]) -> Choice:
-    """The precision to train in, set on `step`; timed on `batch` in alternating turns where it is open."""
+def choose(
+    asked: Literal["auto", "fp32", "bf16", "fp16"],
+    step: Step,
+    batch: Sequence[Row],
+    agree: Callable[[float], float] = lambda told: told,
+) -> Choice:
+    """The precision to train in, set on `step`; timed on `batch` in alternating turns where it is open.
+
+    `agree`: what the first of several processes measured.
+    """
     if asked != "auto":
         set_precision(step, asked)
         return Choice("train.precision", asked, "the project asks for it")
@@ -49,7 +57,7 @@ def choose(asked: Literal["auto", "fp32", "bf16", "fp16"], step: Step, batch: Se
             if turn:
                 seconds[name].append(time.perf_counter() - start)
             losses[name] = result.loss / result.count
-    fp32, bf16 = min(seconds["fp32"]), min(seconds["bf16"])
+    fp32, bf16 = agree(min(seconds["fp32"])), agree(min(seconds["bf16"]))
     apart = abs(losses["bf16"] - losses["fp32"]) / max(abs(losses["fp32"]), 1e-3)
     timed = f"a step takes {bf16:.2f} s in bfloat16 and {fp32:.2f} s in float32"
     if apart > LOSS_SHARE_MAX:

@@ -12,10 +12,14 @@ from ..records.shapes import Step
 from .schedule import Shape
 
 BASE = Step("train.base", 1, "modelyard.train.base:run")
-TUNE = Step("train.tune", 4, "modelyard.train.tune:run")
+TUNE = Step("train.tune", 5, "modelyard.train.tune:run")
+SEARCH = Step("train.search", 1, "modelyard.train.searched:run")
 
 # For adapters on SmolLM2 of 1e-3 to 4e-3 the middle one learned most; all weights or a preference want less.
 RATE_ADAPTERS, RATE_WHOLE = 2e-3, 1e-4
+
+SEARCH_RUNS_MIN = 3  # the default's, and as much again twice for all others
+TRIAL_PAIRS = 48  # of `select`, by which the trials of a search are compared
 
 
 class Lora(Settings):
@@ -123,6 +127,15 @@ class Parallel(Settings):
         return self
 
 
+class Search(Settings):
+    """Look for a better rate, rank and number of tokens before tuning; the default settings are tried too."""
+
+    minutes: float = Field(gt=0)
+    """Minutes for all runs together, the one with the default settings among them."""
+    trials: int | None = Field(default=None, ge=2, le=200)
+    """Settings to try at most, the default among them; without it as many as the minutes pay for."""
+
+
 class Train(Settings):
     """The block `train` of the project file."""
 
@@ -138,6 +151,8 @@ class Train(Settings):
     """Learn from a larger model as well."""
     budget: Budget = Budget(minutes=6)
     """When to stop."""
+    search: Search | None = None
+    """Search the settings by the loss on `select`; null takes them as they are."""
     learning_rate: float | None = Field(default=None, gt=0, lt=1)
     """Peak rate of AdamW; unless given 2e-3 for lora, 1e-4 for full, 1e-4 for preferences."""
     schedule: Shape = "cosine"
@@ -174,7 +189,22 @@ class Train(Settings):
             raise ValueError("give preference or distil, one of the two")
         if self.mixture is not None and (not self.mixture or min(self.mixture.values()) <= 0):
             raise ValueError("mixture needs a source at least, and shares above zero")
+        if self.search is not None:
+            self._can_search(self.search)
         return self
+
+    def _can_search(self, search: Search) -> None:
+        if self.method is None:
+            raise ValueError("search needs a method: nothing is tuned without one")
+        if self.preference is not None:
+            raise ValueError(
+                "give search or preference: the search goes by a loss that preferences do not lower"
+            )
+        if self.budget.minutes is not None and search.minutes < SEARCH_RUNS_MIN * self.budget.minutes:
+            raise ValueError(
+                f"search.minutes must pay for {SEARCH_RUNS_MIN} runs of budget.minutes: "
+                f"{SEARCH_RUNS_MIN * self.budget.minutes:g} or more"
+            )
 
 
 class BaseSettings(Settings):
@@ -187,3 +217,16 @@ class TuneSettings(Settings):
     """What train.tune is told."""
 
     train: Train
+    trial: bool = False
+    """One of a search: more pairs of `select` are asked, adapters are not merged, and a run that falls apart
+    is a record that says so."""
+
+
+class SearchSettings(Settings):
+    """What train.search is told."""
+
+    minutes: float
+    tokens: int
+    """Of a run in full."""
+    usd_per_hour: float
+    price_is_assumed: bool

@@ -40,9 +40,8 @@ def save(
     _wait()
     try:
         with _quiet():
-            dcp.save(
-                _tensors(named, flat, optimizer), checkpoint_id=folder, no_dist=not dist.is_initialized()
-            )
+            tensors = _tensors(named, flat, optimizer)
+            state_dict_saver.save(tensors, checkpoint_id=folder, no_dist=not dist.is_initialized())
     except CheckpointException as error:
         causes = [cause for cause, _ in error.failures.values()]
         if not any(isinstance(cause, OSError) and cause.errno in FULL for cause in causes):

@@ -39,6 +39,16 @@ class Place:
         """The processes that hold one copy of the model with this one."""
         return self.mesh["model"]
 
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes and reports for all."""
+        return dist.get_rank() == 0
+
+    @property
+    def copies(self) -> int:
+        """Processes, or groups of them, that have rows of their own."""
+        return dist.get_world_size() if self.kind == "shard" else self.data.size()
+
     def rows(self, batch: Sequence[Row]) -> Sequence[Row]:
         """This process's rows of a batch: every nth, by a rule that only its place decides."""
         if self.kind == "shard":
@@ -47,8 +57,7 @@ class Place:
 
     def rounds(self, batch: Sequence[Row]) -> int:
         """Rows of the process that has most."""
-        among = dist.get_world_size() if self.kind == "shard" else self.data.size()
-        return -(-len(batch) // among)
+        return -(-len(batch) // self.copies)
 
     def add(self, tensor: Tensor) -> Tensor:
         """The sum of `tensor` over all copies of the model, in place.
@@ -68,6 +77,12 @@ class Place:
         box = [told]
         dist.broadcast_object_list(box, src=0)
         return box[0]
+
+    def most(self, number: float) -> float:
+        """The largest of all processes' numbers."""
+        told = torch.tensor(number, dtype=torch.float64)
+        dist.all_reduce(told, dist.ReduceOp.MAX)
+        return float(told)
 
     def total(self, numbers: Sequence[float]) -> list[float]:
         """Sums of numbers over all processes that have rows of their own."""

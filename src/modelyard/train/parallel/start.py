@@ -3,94 +3,104 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import signal
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import distributed as dist
 from torch import multiprocessing
-from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException, spawn
 
 from ... import errors
 from ...errors import ModelyardError, TrainingError
-from ..settings import TuneSettings
-from .place import take_place
+from ...prompt import Prompter
+from ...records.shapes import Choice, Output
+from .. import allocator
+from ..here import Job, Ran, train_here
+from ..material import gather
+from ..settings import Parallel
+from .place import check_fits, take_place
 
 JOIN_S = 0.2  # between two looks at the processes
 PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """All that a process needs to know; `threads` are its own."""
+def run_together(
+    job: Job, parallel: Parallel, config: dict[str, Any], report: Callable[..., None]
+) -> tuple[Ran | Output, Choice]:
+    """Run a job in the processes of a layout, and return when all have ended; and the layout as a choice.
 
-    settings: TuneSettings
-    corpus: Path
-    base: Path
-    teacher: Path | None
-    state: Path
-    threads: int
-
-
-Work = Callable[[Job, Any, Callable[..., None]], None]
-"""What each process does: with the job, its place, and a way to report."""
-
-
-def run(job: Job, processes: int, work: Work, report: Callable[..., None]) -> None:
-    """Run `work` in so many processes, and return when all have ended.
-
-    Raises the error that one of them raised, or TrainingError for one that died; the others are then ended.
+    Each has its share of the job's threads. Raises the error that one of them raised, or TrainingError for
+    one that died; the others are then ended. config: the base's config.json.
     """
-    context = multiprocessing.get_context("spawn")
-    told = context.SimpleQueue()
+    check_fits(parallel, config)
+    processes = parallel.processes
+    threads = max(1, job.threads // processes)
+    told = multiprocessing.get_context("spawn").SimpleQueue()
     meet = job.state / f"meeting-{uuid.uuid4().hex}"
-    arguments = (processes, job, work, meet, os.getpid(), told)
-    started = multiprocessing.spawn(_process, arguments, nprocs=processes, join=False)
-    assert started is not None
-    failed: ModelyardError | None = None
-    try:
-        while True:
-            ended = started.join(timeout=JOIN_S)
-            while not told.empty():
-                kind, said = told.get()
-                if kind == "report":
-                    report(*said[0], **said[1])
-                else:
-                    failed = failed or _error(*said)
-            if ended:
-                break
-    except (ProcessExitedException, ProcessRaisedException) as error:
+    arguments = (processes, replace(job, threads=threads), meet, os.getpid(), told)
+    started = spawn(_process, arguments, nprocs=processes, join=False)  # type: ignore[no-untyped-call]
+    said: list[tuple[str, Any]] = []
+
+    def listen() -> None:
         while not told.empty():
-            kind, said = told.get()
-            if kind == "error":
-                failed = failed or _error(*said)
-        raise failed or _died(error, processes) from None
+            kind, what = told.get()
+            if kind == "report":
+                report(*what[0], **what[1])
+            else:
+                said.append((kind, what))
+
+    try:
+        while not started.join(timeout=JOIN_S):
+            listen()
+        listen()
+    except (ProcessExitedException, ProcessRaisedException) as error:
+        listen()
+        raise _first_error(said) or _died(error, processes) from None
     finally:
         for one in started.processes:
             one.kill()
         meet.unlink(missing_ok=True)
-    if failed is not None:
-        raise failed
+    (ran,) = (what for kind, what in said if kind == "ran")
+    shape = ", ".join(f"{name} {count}" for name, count in parallel.model_dump().items() if count > 1)
+    return ran, Choice(
+        "train.parallel", shape, f"the project asks for it; {threads} threads for each process"
+    )
 
 
-def _process(rank: int, processes: int, job: Job, work: Work, meet: Path, parent: int, told: Any) -> None:
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # nobody trains on for a process that was killed
+def _first_error(said: list[tuple[str, Any]]) -> ModelyardError | None:
+    for kind, what in said:
+        if kind == "error":
+            name, text, where, try_ = what
+            made: ModelyardError = getattr(errors, name)(text, where=where, try_=try_)
+            return made
+    return None
+
+
+def _process(rank: int, processes: int, job: Job, meet: Path, parent: int, told: Any) -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # with the one that started it
     if os.getppid() != parent:
         os._exit(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started this one hears it, too
+    allocator.tune()
     torch.set_num_threads(job.threads)
-    silent = rank != 0
+    report = (lambda *a, **k: told.put(("report", (a, k)))) if rank == 0 else _mute
+    train = job.train
+    assert train.parallel is not None
     try:
         dist.init_process_group("gloo", init_method=f"file://{meet}", rank=rank, world_size=processes)
-        parallel = job.settings.train.parallel
-        assert parallel is not None
-        place = take_place(parallel)
-        work(job, place, _mute if silent else lambda *a, **k: told.put(("report", (a, k))))
+        place = take_place(train.parallel)
+        config = json.loads((job.base / "config.json").read_text("utf-8"))
+        material = gather(job.corpus, Prompter(job.base), train, config.get("vocab_size") or 1 << 62)
+        ran, _ = train_here(job, material, report, place)
+        if rank == 0:
+            told.put(("ran", ran))
         dist.barrier()
     except ModelyardError as error:
         told.put(("error", (type(error).__name__, error.what, error.where, error.try_)))
@@ -102,11 +112,6 @@ def _process(rank: int, processes: int, job: Job, work: Work, meet: Path, parent
 
 def _mute(*_: Any, **__: Any) -> None:
     """The first process reports for all."""
-
-
-def _error(kind: str, what: str, where: str, try_: str) -> ModelyardError:
-    made: ModelyardError = getattr(errors, kind)(what, where=where, try_=try_)
-    return made
 
 
 def _died(error: ProcessExitedException | ProcessRaisedException, processes: int) -> TrainingError:

@@ -1,0 +1,232 @@
+"""What one process does of a run: load, plan, train, and ask before and after. Alone, or one of several."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import TrainingError
+from ..records.shapes import Choice, Fact, Output
+from . import budget, seen, taken
+from .budget import Plan
+from .material import Material
+from .packing import Order, plan, steps
+from .settings import Train, TuneSettings
+
+if TYPE_CHECKING:
+    from .checkpoint import Progress
+    from .parallel.place import Place
+    from .step import Step
+    from .trained import Trained
+
+# A worker with fewer tokens than this spends its time in small products.
+WORKER_TOKENS_MIN = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """All that a process needs to know. `threads` are its own; `began`: when the run did, by time.time()."""
+
+    settings: TuneSettings
+    corpus: Path
+    base: Path
+    teacher: Path | None
+    state: Path
+    out: Path
+    threads: int
+    began: float
+
+    @property
+    def train(self) -> Train:
+        """The settings of training itself."""
+        return self.settings.train
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What became of a run."""
+
+    progress: Progress
+    facts: dict[str, Fact]
+    choices: tuple[Choice, ...]
+    unit: str
+    peak_gib: float
+
+
+def train_here(
+    job: Job, material: Material, report: Callable[..., None], place: Place | None = None
+) -> tuple[Ran | Output, Trained]:
+    """This process's part of a run, from its last checkpoint to its end.
+
+    An Output stands for a search's trial that fell apart.
+    """
+    train = job.train
+    report("loading the model")
+    model, trained = load_trained(job)
+    step, choice = _step(job, model, trained, material, place)
+    del model
+    choices = [choice]
+    try:
+        flat, named = trained.flat, trained.named
+        if hasattr(step, "flat"):  # of a layout in which no process has all of it
+            flat, named = step.flat, step.state
+        if job.teacher is not None and train.distil is not None:
+            from .load import load_teacher
+
+            step.teacher = load_teacher(job.teacher, train.distil)
+        made = budget.load(job.state)
+        if made is None:
+            made = _plan(job, step, flat, material, report, place)
+            if place is None or place.first:
+                budget.save(made, job.state)
+        else:
+            from .precision import set_precision
+
+            set_precision(step, made.precision)
+        choices += [Choice(*choice) for choice in made.choices]
+        items = material.found.kept
+        view = seen.begin(step, job, made, items, report, place)
+        from . import loop, reference
+
+        if train.preference is not None:
+            items = tuple(reference.measured(step, items, report))
+        run = loop.Run(
+            step,
+            flat,
+            items,
+            _order(train, made.workers, material),
+            made.steps,
+            made.tokens,
+            train,
+            job.state,
+            report,
+            made.every,
+            named,
+            place is not None,
+            view.tps_at_roof,
+        )
+        try:
+            progress = loop.train(run)
+        except TrainingError as apart:
+            if not job.settings.trial:
+                raise
+            return taken.fallen(apart, made, view, choices), trained
+        facts = seen.end(view, step, progress, job.out if place is None or place.first else None)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # KiB on Linux
+        peak = peak if place is None else place.most(peak)
+        return Ran(progress, facts, tuple(choices), step.objective.unit, peak), trained
+    finally:
+        step.close()
+
+
+def load_trained(job: Job) -> tuple[Any, Trained]:
+    """The base in memory, and what of it the method trains, as it is before the first step."""
+    from . import whole
+    from .load import load_model
+    from .lora import adapt
+
+    model, method = load_model(job.base), job.train.method
+    assert method is not None
+    if method.lora is None:
+        return model, whole.take(model)
+    lora = method.lora
+    adapters = adapt(model, rank=lora.rank, scale=lora.scale, seed=job.train.seed, targets=lora.targets)
+    return model, adapters
+
+
+def _step(
+    job: Job, model: Any, trained: Trained, material: Material, place: Place | None
+) -> tuple[Any, Choice]:
+    import torch
+
+    from .choose_step import choose_step
+    from .objective import Preference
+
+    train = job.train
+    workers = _workers(train, job.threads, place)
+    # This thread, too, gets one worker's share: on a busy machine OpenMP waits for a core at every product.
+    torch.set_num_threads(max(1, job.threads // workers))
+    sample = min((one for item in material.found.kept for one in item), key=len)
+    longest = train.sequence_tokens
+    step: Any
+    if place is None:
+        step, choice = choose_step(model, trained, sample, longest, workers, job.threads)
+    else:
+        from .parallel.spread import spread
+
+        step, choice = spread(model, trained, place, sample, longest, workers, job.threads)
+    if train.preference is not None:
+        step.objective = Preference(train.preference.beta)
+    return step, choice
+
+
+def _workers(train: Train, threads: int, place: Place | None) -> int:
+    """Threads of this process that take rows of their own."""
+    copies = 1 if place is None else place.copies
+    return max(1, min(threads, train.batch_tokens // copies // WORKER_TOKENS_MIN))
+
+
+def _order(train: Train, workers: int, material: Material) -> Order:
+    return Order(train.seed, train.batch_tokens, train.sequence_tokens, workers, material.mixture)
+
+
+def _plan(
+    job: Job,
+    step: Step,
+    flat: Any,
+    material: Material,
+    report: Callable[..., None],
+    place: Place | None,
+) -> Plan:
+    """Choose the precision and turn minutes into tokens, both by measuring; the trial leaves no trace."""
+    from . import checkpoint, loop
+    from .precision import choose
+
+    train = job.train
+    workers = _workers(train, job.threads, place)
+    rows = workers if place is None else workers * place.copies
+    agree: Callable[[Any], Any] = (lambda told: told) if place is None else place.agree
+    order, items = _order(train, rows, material), material.found.kept
+    lengths = material.found.lengths
+    trial = steps(lengths, order)
+    report("choosing the precision")
+    # A step of a third of the size tells as much about the precision.
+    small = steps(lengths, Order(train.seed, train.batch_tokens // 3, train.sequence_tokens, rows))
+    third = loop.batch(items, next(small))
+    precision = choose(train.precision, step, third, agree)
+    choices = [precision]
+    timed = time.perf_counter()
+    step.forward_backward(third)
+    every = max(1, round(checkpoint.EVERY_S / 3 / agree(time.perf_counter() - timed)))
+    if train.budget.tokens is not None:
+        wanted = train.budget.tokens
+    else:
+        minutes = train.budget.minutes or 0.0
+        report("measuring the speed")
+        before = flat.clone()
+        run = loop.Run(step, flat, items, order, 1 << 30, 0, train, job.state, report)
+        adamw = loop.optimizer(flat, train)
+
+        def once(_: int) -> int:
+            packed = loop.batch(items, next(trial))
+            try:
+                loop.update(run, adamw, 0, packed)
+            except loop.Spoilt as spoilt:
+                raise loop.hopeless(run, spoilt, 0) from None
+            return sum(row.tokens for row in packed)
+
+        speed = agree(budget.measure(once, minutes, agree))
+        flat.copy_(before)
+        wanted = agree(budget.tokens(minutes, speed, time.time() - job.began))
+        why = f"{minutes:g} minutes at {speed.tokens_per_s:.0f} tokens/s, measured over {speed.seconds:.0f} s"
+        choices.append(Choice("train.budget_tokens", str(wanted), why))
+    count, tokens = plan(lengths, order, wanted)
+    choices.append(
+        Choice("train.workers", str(rows), f"{job.threads} threads, {train.batch_tokens} tokens a step")
+    )
+    told = tuple((choice.name, choice.value, choice.why) for choice in choices)
+    return Plan(precision.value, train.seed, tokens, count, rows, every, told)

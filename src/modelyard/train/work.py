@@ -1,0 +1,76 @@
+"""How much arithmetic a trained token is, and how fast this machine can do it at best."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .samples import Sample
+
+# Of the products of a small model; a wide one's reach a little more. Both factors stay in a core's cache.
+ROWS, WIDTH, INNER = 512, 576, 3072
+TRIAL_S, WINDOW_S = 0.3, 0.1  # the best window counts: something else may run now and then
+
+
+def flop_per_token(
+    config: Mapping[str, Any], items: Sequence[Sequence[Sample]], *, whole: bool
+) -> float | None:
+    """Float operations of a trained token's matrix products; None where `config` does not tell the shape.
+
+    Two an element and token forward and two for the gradient of what a matrix reads, two more for the
+    gradient of its own values where the `whole` model learns; the head only at labels; attention by the mean
+    length of the samples. Adapters and a teacher are left out: what they cost is no progress.
+    """
+    try:
+        width, layers = config["hidden_size"], config["num_hidden_layers"]
+        inner, words, heads = config["intermediate_size"], config["vocab_size"], config["num_attention_heads"]
+        keys = config.get("num_key_value_heads") or heads
+        size = config.get("head_dim") or width // heads
+    except KeyError:
+        return None
+    lengths = [len(sample) for item in items for sample in item]
+    labels = sum(sample.labels for item in items for sample in item)
+    weights = layers * (width * size * (2 * heads + 2 * keys) + 3 * width * inner)
+    each = 6 if whole else 4
+    # A token sees half of its sample: two products forward and four backward.
+    seen = 12 * layers * heads * size * sum(length * length / 2 for length in lengths)
+    products = each * (weights * sum(lengths) + width * words * labels)
+    return float(products + seen) / sum(lengths)
+
+
+def roof(precision: str, threads: int) -> float:
+    """Float operations a second that products reach on `threads` threads at once, in a third of a second."""
+    import torch
+
+    from .precision import TYPES
+
+    done = [0] * threads
+    started = threading.Barrier(threads + 1)
+    ends = threading.Event()
+
+    def multiply(at: int) -> None:
+        torch.set_num_threads(1)  # of this thread alone
+        shapes = ((ROWS, WIDTH), (WIDTH, INNER), (ROWS, INNER))
+        a, b, out = (torch.ones(shape, dtype=TYPES[precision]) for shape in shapes)
+        started.wait()
+        while not ends.is_set():
+            torch.mm(a, b, out=out)
+            done[at] += 2 * ROWS * WIDTH * INNER
+
+    before = torch.get_num_threads()
+    pool = [threading.Thread(target=multiply, args=(at,)) for at in range(threads)]
+    for one in pool:
+        one.start()
+    started.wait()
+    best, start = 0.0, time.perf_counter()
+    while best == 0 or time.perf_counter() - start < TRIAL_S:
+        first, begun = sum(done), time.perf_counter()
+        time.sleep(WINDOW_S)
+        best = max(best, (sum(done) - first) / (time.perf_counter() - begun))
+    ends.set()
+    for one in pool:
+        one.join()
+    torch.set_num_threads(before)
+    return best
