@@ -115,6 +115,9 @@ def _project(folder: Path) -> list[Check]:
     for source in project.data.sources:
         if not (place.folder / source.path).exists():
             checks.append(Check("source", "missing", source.path, source.made_by or "check the path"))
+        variable = source.answers and source.answers.key_env
+        if variable and not os.environ.get(variable):
+            checks.append(Check("key", "missing", f"{variable} is not set", f"export {variable}=…"))
     try:
         base = locate(project.train.base, place.folder)
         checks.append(Check("base", "ok", f"{base.name} ({base.licence or 'licence unknown'})"))
