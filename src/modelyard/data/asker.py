@@ -1,8 +1,8 @@
 """Asking until there is an answer, and no longer than asking helps.
 
-What may pass (429, 5xx, a lost connection, a late answer) is asked again, later each time, or after as long as
-the endpoint says. A question that the endpoint cannot answer is dropped; an endpoint that answers none ends the
-step, and what was answered by then is kept.
+What may pass (429, 5xx, a lost connection, a late answer) is asked again, later each time, or after as long
+as the endpoint says. A question that it cannot answer is dropped; an endpoint that answers none ends
+the step, and what was answered by then is kept.
 """
 
 from __future__ import annotations
@@ -61,9 +61,8 @@ class Asker:
             self._not_before = max(self._not_before, time.monotonic() + again.wait_s)
             return
         longest = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** (tries - 1))
-        await asyncio.sleep(
-            longest * random.uniform(0.5, 1.0)
-        )  # callers that failed together come back apart
+        # Callers that failed together come back apart.
+        await asyncio.sleep(longest * random.uniform(0.5, 1.0))
 
     def _end(self, again: Again) -> Exception:
         """The question is dropped, or the step ends."""
@@ -80,7 +79,7 @@ class Asker:
             return SourceError(
                 f"{host} has no time: {again.said}",
                 where=where,
-                try_=f"`modelyard up` in {_minutes(again.wait_s)}: what was answered is kept; or a smaller at_once",
+                try_=f"`modelyard up` in {_minutes(again.wait_s)}: what was answered is kept",
             )
         if again.kind == "late":
             if not its_fault:
@@ -101,7 +100,7 @@ class Asker:
         if not its_fault:
             return Drop("answer_failed", again.detail)
         return SourceError(
-            f"{host} fails: {again.said}",
+            f"{host} fails at the questions: {again.said}",
             where=where,
             try_="look at its log; then `modelyard up`: what was answered is kept",
         )

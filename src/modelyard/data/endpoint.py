@@ -74,7 +74,7 @@ class Endpoint:
         self.seen = False
         """Whether it has answered anything."""
         self.names: dict[str, str | None] = {"max_tokens": "max_tokens", "seed": "seed"}
-        """Parameters as this endpoint takes them: OpenAI's newer models rename one, some servers know no seed."""
+        """Parameters as this endpoint takes them: newer models rename one, some servers know no seed."""
         self._key = key
         self._seed = seed
         self._url = answers.url.rstrip("/") + "/chat/completions"
@@ -98,7 +98,7 @@ class Endpoint:
                 response = await self._client.post(self._url, json=body)
         except TimeoutError:
             raise Again("late", detail=f"{self.answers.timeout_s:g} s") from None
-        except httpx2.TransportError as error:
+        except httpx2.RequestError as error:
             raise Again("unreachable", self._shown(str(error) or type(error).__name__)) from None
         if response.status_code != 200:
             raise self._refusal(response, body)
@@ -113,9 +113,8 @@ class Endpoint:
         values = {"max_tokens": self.answers.max_tokens}
         if self.answers.temperature != 0:
             values["seed"] = self._seed + sample
-        return body | {
-            called: values[name] for name, called in self.names.items() if called and name in values
-        }
+        called = {name: instead for name, instead in self.names.items() if instead and name in values}
+        return body | {instead: values[name] for name, instead in called.items()}
 
     def _reply(self, response: httpx2.Response) -> Reply:
         try:
@@ -141,7 +140,7 @@ class Endpoint:
         """What a status other than 200 means."""
         status, host, where = response.status_code, self.answers.host, self.where
         code, param, message = _error(response)
-        said = f"HTTP {status}" + (f", {self._shown(message)}" if message else "")
+        said = self._shown(f"HTTP {status}, {message}" if message else f"HTTP {status}")
         detail = f"HTTP {status} {code}".rstrip()
         if status in (401, 403):
             named = self.answers.key_env

@@ -34,7 +34,7 @@ def run(settings: PrepareSettings, inputs: Inputs, workspace: Workspace) -> Outp
         if source.answers is not None:
             terms.check(source.path, source.answers)
     made = iter(inputs.all("answers"))
-    answers = [source.answers and written(next(made), source.answers) for source in settings.sources]
+    answers = [written(next(made), source.answers) if source.answers else None for source in settings.sources]
     redactor = Redactor(settings.redact, settings.phone_region)
     sheet = Sheet(lambda text: redactor.redact(text)[0])
     read = read_sources(settings, inputs.sources, answers, sheet, workspace.report)

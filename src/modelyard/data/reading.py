@@ -14,6 +14,7 @@ from ..records.shapes import SourceFiles
 from . import pairs as rows
 from .clean import clean
 from .items import Document, Drop, Pair
+from .pairs import Shape
 from .questions import open_shape
 from .readers import ROWS, read_page, suffix
 from .readers.jsonl import Line
@@ -21,7 +22,7 @@ from .readers.jsonl import rows as lines
 from .settings import PrepareSettings, Source
 from .sheet import Kind, Sheet
 from .split import part_named
-from .written import Written
+from .written import Answer, Written
 from .written import pair as answered
 
 # Rules that say that nobody could read the item at all, as against one that was read and left out.
@@ -121,9 +122,11 @@ class _Reader:
     def _row(self, name: str, line: Line, read: Read) -> None:
         item = f"{name}:{line.number}"
         fields = self._source.fields
-        if self._written is not None and line.row is not None and open_shape(line.row, fields):
-            self._answered(self._written, item, line.row, read)
-            return
+        if self._written is not None and line.row is not None:
+            open_ = open_shape(line.row, fields)
+            if open_ is not None:
+                self._answered(self._written.answers(item), item, line.row, open_, read)
+                return
         shape = rows.shape(line.row, fields) if line.row is not None else None
         kind: Kind = "rows" if shape is None else "documents" if shape == "document" else "pairs"
         self._sheet.ingest(self._source.path, kind)
@@ -147,11 +150,12 @@ class _Reader:
         except Drop as drop:
             self._drop(kind, item, drop)
 
-    def _answered(self, written: Written, item: str, row: Mapping[str, Any], read: Read) -> None:
+    def _answered(
+        self, answers: Sequence[Answer], item: str, row: Mapping[str, Any], shape: Shape, read: Read
+    ) -> None:
         """A row that a larger model has answered, once or several times: as many pairs, in one group."""
         self.readable = True
-        fields, answers = self._source.fields, written.answers(item)
-        shape = open_shape(row, fields)
+        fields = self._source.fields
         id = _name(row.get(fields.id or "id")) or item
         group = self._group(row) or (id if len(answers) > 1 else "")
         for answer in answers:
