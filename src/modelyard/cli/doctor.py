@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -115,6 +116,9 @@ def _project(folder: Path) -> list[Check]:
     for source in project.data.sources:
         if not (place.folder / source.path).exists():
             checks.append(Check("source", "missing", source.path, source.made_by or "check the path"))
+        variable = source.answers and source.answers.key_env
+        if variable and not os.environ.get(variable):
+            checks.append(Check("key", "missing", f"{variable} is not set", f"export {variable}=…"))
     try:
         base = locate(project.train.base, place.folder)
         checks.append(Check("base", "ok", f"{base.name} ({base.licence or 'licence unknown'})"))

@@ -88,7 +88,7 @@ def status(voice: Voice, folder: Path) -> None:
 def show(voice: Voice, folder: Path, noun: str, id: str | None) -> None:
     """Show records of a NOUN, or the one with ID.
 
-    Nouns: corpus, index, base, model, search, candidate, reference, verdict, race, release.
+    Nouns: answers, corpus, index, base, model, search, candidate, reference, verdict, race, release.
     """
     found = _find(Place.at(folder), noun, id, voice)
     if id is None and len(found) > 1:
@@ -221,7 +221,7 @@ def _page(record: Record) -> str:
 
 def _label(record: Record) -> str:
     told = record.settings
-    names = ("base", "gguf", "engine", "fidelity")
+    names = ("path", "base", "gguf", "engine", "fidelity")
     return " ".join(str(told[name]) for name in names if told.get(name))
 
 

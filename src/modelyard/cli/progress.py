@@ -15,11 +15,13 @@ PLAIN_S = 15.0  # between two plain lines of one step, so that a log stays reada
 
 # The facts that a person looks for when a step ends.
 TELLING = {
+    "data.answer": ("data.answers", "data.answers.failed", "data.answers.output_tokens"),
     "data.prepare": (
         "data.documents",
         "data.pairs.train",
         "data.pairs.select",
         "data.pairs.report",
+        "data.pairs.generated",
         "data.dropped",
     ),
     "data.index": ("index.passages", "retrieval.hit", "index.score_limit"),

@@ -68,8 +68,8 @@ def up(voice: Voice, folder: Path, to: str | None, again: str | None) -> None:
 def _plan(place: Place) -> str:
     """What the steps of this project are expected to take, told before the first one runs."""
     parts = forecast(place.project, place.yard)
-    rows = [[name, duration(seconds), source] for name, seconds, source in parts]
-    total = duration(sum(seconds for _, seconds, _ in parts))
+    rows = [[name, "?" if seconds is None else duration(seconds), source] for name, seconds, source in parts]
+    total = duration(sum(seconds or 0.0 for _, seconds, _ in parts))
     return table(["step", "expected", "from"], rows) + "\n" + translate("about {total} in all", total=total)
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from .settings import (
+    ANSWER,
     INDEX,
     PREPARE,
+    Answers,
+    AnswerSettings,
     Basis,
     Fields,
     Ground,
@@ -16,8 +19,11 @@ from .settings import (
 )
 
 __all__ = [
+    "ANSWER",
     "INDEX",
     "PREPARE",
+    "AnswerSettings",
+    "Answers",
     "Basis",
     "Fields",
     "Ground",

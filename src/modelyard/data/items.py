@@ -54,8 +54,9 @@ class Document:
 class Pair:
     """A question with its right answer, or a conversation (`messages`, then question and answer are "").
 
-    `rejected`: an answer that people liked less than the right one, or than a conversation's last. `group` is
-    "" until it is known; `part` is the side of the split that the row itself names.
+    `rejected`: an answer that people liked less than the right one, or than a conversation's last.
+    `generated_by`: the larger model that wrote the answer. `group` is "" until it is known; `part` is the
+    side of the split that the row itself names.
     """
 
     id: str
@@ -69,6 +70,7 @@ class Pair:
     absent: bool = False
     rejected: str | None = None
     messages: tuple[Mapping[str, str], ...] = ()
+    generated_by: str | None = None
     group: str = ""
     part: Part | None = None
 
@@ -77,6 +79,8 @@ class Pair:
         told = {"id": self.id, "source": self.source, "group": self.group, "kind": self.kind}
         if self.rejected is not None:
             told["rejected"] = self.rejected
+        if self.generated_by is not None:
+            told["generated_by"] = self.generated_by
         if self.messages:
             return told | {"messages": [dict(message) for message in self.messages]}
         return told | {

@@ -42,13 +42,22 @@ def check(source: Source) -> None:
         raise SourceError(
             "a source must name who holds the rights", where=f"source {source.path}", try_="owner: NAME"
         )
-    words = source.licence.replace("(", " ").replace(")", " ").split()
-    if not words:
+    if not source.licence.split():
         raise SourceError(
             "a source must name its licence",
             where=f"source {source.path}",
             try_="an SPDX identifier such as CC-BY-4.0, or LicenseRef-NAME for terms of your own",
         )
+    unknown = first_unknown(source.licence)
+    if unknown is not None:
+        raise SourceError(
+            f"unknown licence {source.licence!r}", where=f"source {source.path}", try_=suggestion(unknown)
+        )
+
+
+def first_unknown(licence: str) -> str | None:
+    """The first word of a licence expression that is out of place or not known; None when there is none."""
+    words = licence.replace("(", " ").replace(")", " ").split()
     for at, word in enumerate(words):
         if at % 2:
             known = word.upper() in ("AND", "OR", "WITH")
@@ -57,12 +66,12 @@ def check(source: Source) -> None:
         else:
             known = word in _SPDX or _REF.fullmatch(word) is not None
         if not known or (at % 2 and at == len(words) - 1):
-            raise SourceError(
-                f"unknown licence {source.licence!r}", where=f"source {source.path}", try_=_suggestion(word)
-            )
+            return word
+    return None if words else ""
 
 
-def _suggestion(word: str) -> str:
+def suggestion(word: str) -> str:
+    """What may have been meant by a word that is no licence."""
     old = _PLUS.fullmatch(word)
     if old:
         return f"{old[1]}-or-later" if old[2] else f"{old[1]}-only or {old[1]}-or-later"

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import SourceError
 from ..records.shapes import Choice, Fact, Inputs, Output, Workspace
-from . import licences
+from . import licences, terms
 from .clean import same
 from .duplicates import leaks, near_duplicates
 from .items import Document, Drop, Pair
@@ -21,6 +21,7 @@ from .redact import Redactor
 from .settings import PrepareSettings
 from .sheet import Sheet
 from .split import PARTS, Part, assign
+from .written import Written, written
 
 # The parts that lose a pair which says what one of a later part says, in this order.
 _GIVE_WAY: tuple[Part, ...] = ("select", "train")
@@ -30,9 +31,13 @@ def run(settings: PrepareSettings, inputs: Inputs, workspace: Workspace) -> Outp
     """Make the Corpus. Raises SourceError for a source that cannot be used and for an empty corpus."""
     for source in settings.sources:
         licences.check(source)
+        if source.answers is not None:
+            terms.check(source.path, source.answers)
+    made = iter(inputs.all("answers"))
+    answers = [written(next(made), source.answers) if source.answers else None for source in settings.sources]
     redactor = Redactor(settings.redact, settings.phone_region)
     sheet = Sheet(lambda text: redactor.redact(text)[0])
-    read = read_sources(settings, inputs.sources, sheet, workspace.report)
+    read = read_sources(settings, inputs.sources, answers, sheet, workspace.report)
 
     workspace.report("redact and deduplicate", done=0, total=len(read.documents) + len(read.pairs))
     documents, names = _documents(read, settings, redactor, sheet)
@@ -46,6 +51,8 @@ def run(settings: PrepareSettings, inputs: Inputs, workspace: Workspace) -> Outp
         pairs, lonely = _grouped(pairs)
         choices += _choices(pairs, lonely, documents, settings)
         parts = _split(pairs, settings, sheet)
+        if any(answers):
+            choices.append(_generated(parts))
     elif sheet.ingested("pairs"):
         raise SourceError(f"every pair was dropped:\n{sheet.table()}", try_="dropped.jsonl names each item")
     for document in documents:
@@ -53,8 +60,11 @@ def run(settings: PrepareSettings, inputs: Inputs, workspace: Workspace) -> Outp
     for part in PARTS:
         for pair in parts[part]:
             sheet.keep(pair.source, "pairs")
-    _write(workspace.out, settings, sheet, documents, parts)
-    return Output(_facts(sheet, documents, parts), tuple(choices))
+    _write(workspace.out, settings, answers, sheet, documents, parts)
+    facts = _facts(sheet, documents, parts)
+    if any(answers):
+        facts["data.pairs.generated"] = Fact(sum(_written_in(parts[part]) for part in PARTS), "pairs")
+    return Output(facts, tuple(choices))
 
 
 def _documents(
@@ -103,13 +113,14 @@ def _pairs(
     made: list[Pair] = []
     first: dict[tuple[str, ...], Pair] = {}
     for pair in read.pairs:
+        redacted, places = redactor.pair(pair)
         try:
-            if settings.extract:
-                check_extract(pair)
+            if settings.extract:  # a larger model has seen the markers and not what stood there
+                check_extract(redacted if pair.generated_by else pair)
         except Drop as drop:
             sheet.drop(pair.source, "pairs", pair.item, drop.rule, drop.detail)
             continue
-        pair, places = redactor.pair(pair)
+        pair = redacted
         document = pair.document and (_kept(names, pair.document) or redactor.name(pair.document))
         group = document if settings.hold_out.by == "document" and document else redactor.name(pair.group)
         pair = replace(
@@ -205,6 +216,20 @@ def _choices(
     return found
 
 
+def _written_in(pairs: Sequence[Pair]) -> int:
+    return sum(pair.generated_by is not None for pair in pairs)
+
+
+def _generated(parts: Mapping[Part, Sequence[Pair]]) -> Choice:
+    """How many pairs a larger model wrote, and what that makes of the scores."""
+    told = ", ".join(f"{part} {_written_in(parts[part]):,} of {len(parts[part]):,}" for part in PARTS)
+    judged = _written_in(parts["select"]) + _written_in(parts["report"])
+    why = "none of them is scored on"
+    if judged:
+        why = "where they are scored on, the score is agreement with the larger model"
+    return Choice("generated", told, why)
+
+
 def _refuse_empty(sheet: Sheet) -> None:
     if sheet.dropped:
         raise SourceError(
@@ -232,6 +257,7 @@ def _facts(
 def _write(
     out: Path,
     settings: PrepareSettings,
+    answers: Sequence[Written | None],
     sheet: Sheet,
     documents: Sequence[Document],
     parts: Mapping[Part, Sequence[Pair]],
@@ -240,17 +266,24 @@ def _write(
     for part in PARTS:
         _write_rows(out / f"pairs.{part}.jsonl", (pair.row() for pair in parts[part]))
     _write_rows(out / "dropped.jsonl", sheet.dropped)
-    sources = [
+    rights = [
         {"path": source.path, "licence": source.licence, "owner": source.owner, "basis": source.basis}
         for source in settings.sources
     ]
-    _write_json(out / "sources.json", {"sources": sources})
+    rows = sheet.rows(settings.sources)
+    everything = [pair for part in PARTS for pair in parts[part]]
+    for right, row, told in zip(rights, rows, answers, strict=True):
+        if told is not None:
+            mine = [pair for pair in everything if pair.source == row["source"]]
+            row["answers"] = {**told.generator, "pairs": _written_in(mine)}
+            right["answers"] = row["answers"]
+    _write_json(out / "sources.json", {"sources": rights})
     groups = {part: len({pair.group for pair in parts[part]}) for part in PARTS}
     kinds = {part: dict(Counter(pair.kind or "" for pair in parts[part])) for part in PARTS}
     _write_json(
         out / "sheet.json",
         {
-            "sources": sheet.rows(settings.sources),
+            "sources": rows,
             "dropped": dict(sheet.rules()),
             "documents": len(documents),
             "pairs": {part: len(parts[part]) for part in PARTS},

@@ -14,12 +14,16 @@ from ..records.shapes import SourceFiles
 from . import pairs as rows
 from .clean import clean
 from .items import Document, Drop, Pair
+from .pairs import Shape
+from .questions import open_shape
 from .readers import ROWS, read_page, suffix
 from .readers.jsonl import Line
 from .readers.jsonl import rows as lines
 from .settings import PrepareSettings, Source
 from .sheet import Kind, Sheet
 from .split import part_named
+from .written import Answer, Written
+from .written import pair as answered
 
 # Rules that say that nobody could read the item at all, as against one that was read and left out.
 _UNREADABLE = """
@@ -52,9 +56,16 @@ class Read:
 
 
 def read_sources(
-    settings: PrepareSettings, sources: Sequence[SourceFiles], sheet: Sheet, report: Callable[..., None]
+    settings: PrepareSettings,
+    sources: Sequence[SourceFiles],
+    written: Sequence[Written | None],
+    sheet: Sheet,
+    report: Callable[..., None],
 ) -> Read:
-    """Read every file. Raises SourceError when there is none, or nothing of a source can be read."""
+    """Read every file, with the answers that were `written` for a source.
+
+    Raises SourceError when there is no file, or nothing of a source can be read.
+    """
     total = sum(len(files.files) for files in sources)
     if not total:
         raise SourceError(
@@ -64,9 +75,9 @@ def read_sources(
         )
     read = Read()
     done = 0
-    for source, files in zip(settings.sources, sources, strict=True):
+    for source, files, answers in zip(settings.sources, sources, written, strict=True):
         before = len(sheet.dropped)
-        reader = _Reader(source, files, settings, sheet)
+        reader = _Reader(source, files, answers, settings, sheet)
         for name in sorted(files.files):
             reader.file(name, read)
             done += 1
@@ -80,9 +91,17 @@ def read_sources(
 class _Reader:
     """Reads one source into a Read."""
 
-    def __init__(self, source: Source, files: SourceFiles, settings: PrepareSettings, sheet: Sheet) -> None:
+    def __init__(
+        self,
+        source: Source,
+        files: SourceFiles,
+        written: Written | None,
+        settings: PrepareSettings,
+        sheet: Sheet,
+    ) -> None:
         self._source = source
         self._files = files
+        self._written = written
         self._by = settings.hold_out.by
         self._sheet = sheet
         self.readable = not files.files
@@ -103,6 +122,11 @@ class _Reader:
     def _row(self, name: str, line: Line, read: Read) -> None:
         item = f"{name}:{line.number}"
         fields = self._source.fields
+        if self._written is not None and line.row is not None:
+            open_ = open_shape(line.row, fields)
+            if open_ is not None:
+                self._answered(self._written.answers(item), item, line.row, open_, read)
+                return
         shape = rows.shape(line.row, fields) if line.row is not None else None
         kind: Kind = "rows" if shape is None else "documents" if shape == "document" else "pairs"
         self._sheet.ingest(self._source.path, kind)
@@ -125,6 +149,24 @@ class _Reader:
                 )
         except Drop as drop:
             self._drop(kind, item, drop)
+
+    def _answered(
+        self, answers: Sequence[Answer], item: str, row: Mapping[str, Any], shape: Shape, read: Read
+    ) -> None:
+        """A row that a larger model has answered, once or several times: as many pairs, in one group."""
+        self.readable = True
+        fields = self._source.fields
+        id = _name(row.get(fields.id or "id")) or item
+        group = self._group(row) or (id if len(answers) > 1 else "")
+        for answer in answers:
+            ending = f"#{answer['sample'] + 1}" if len(answers) > 1 else ""
+            self._sheet.ingest(self._source.path, "pairs")
+            made = Pair(id=id + ending, source=self._source.path, item=item + ending)
+            try:
+                made = answered(row, shape, fields, answer, made)
+                read.pairs.append(replace(made, group=group, part=part_named(row.get("split"))))
+            except Drop as drop:
+                self._drop("pairs", made.item, drop)
 
     def _document(self, id: str, item: str, title: str, text: str) -> Document:
         text = clean(text)

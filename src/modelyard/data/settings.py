@@ -1,14 +1,17 @@
-"""Settings of the data room: sources, the task's split, and what its two steps are told."""
+"""Settings of the data room: sources, the task's split, and what its steps are told."""
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from typing import Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_serializer, model_validator
 
 from ..records.settings import Settings
 from ..records.shapes import Step
 
+ANSWER = Step("data.answer", 1, "modelyard.data.answer:run")
 PREPARE = Step("data.prepare", 2, "modelyard.data.prepare:run")
 INDEX = Step("data.index", 1, "modelyard.data.index:run")
 
@@ -34,6 +37,56 @@ class Fields(Settings):
     """Field that names the row."""
 
 
+class Answers(Settings):
+    """A larger model behind an OpenAI-compatible endpoint that writes the answers of a source's questions."""
+
+    url: str
+    """Base of its routes, such as http://127.0.0.1:8000/v1; nothing else is called."""
+    model: str = Field(min_length=1)
+    """Model to ask for, as the endpoint names it."""
+    terms: str
+    """What holds for its answers: the URL of the terms, or a licence such as Apache-2.0."""
+    permits_training: bool | None = None
+    """Whether those terms let you train on its answers; nothing is asked until you state true."""
+    key_env: str | None = Field(default=None, exclude=True)
+    """Environment variable with the endpoint's key; the key itself stands in no file and no record."""
+    instructions: str | None = None
+    """Words put before each question for the larger model alone."""
+    temperature: float | None = Field(default=0.0, ge=0, le=2)
+    """0: the likeliest words; null leaves it to the endpoint."""
+    max_tokens: int = Field(default=256, ge=1)
+    """Longest answer; one that is cut there is dropped."""
+    samples: int = Field(default=1, ge=1, le=16)
+    """Answers to each question; more than one needs a temperature above 0."""
+    at_once: int = Field(default=4, ge=1, le=64, exclude=True)
+    """Requests under way at once."""
+    timeout_s: float = Field(default=120.0, gt=0, le=3600, exclude=True)
+    """Longest wait for one answer."""
+
+    # Checked together, so that a mistake is told without the value: it may be a key in the wrong place.
+    @model_validator(mode="after")
+    def _fits(self) -> Answers:
+        try:
+            parts = urlsplit(self.url)
+            whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            raise ValueError("url: no URL") from None
+        if not whole:
+            raise ValueError("url: begins with http:// or https:// and a host")
+        if parts.username or parts.password or parts.query or parts.fragment:
+            raise ValueError("url: has no user, password or query; a key goes into the variable of key_env")
+        if self.key_env is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,127}", self.key_env):
+            raise ValueError("key_env: the name of an environment variable, not the key")
+        if self.samples > 1 and self.temperature == 0:
+            raise ValueError("samples: several answers need a temperature above 0")
+        return self
+
+    @property
+    def host(self) -> str:
+        """Host and port of the endpoint."""
+        return urlsplit(self.url).netloc
+
+
 class Source(Settings):
     """A file or folder to read, with the right to use it."""
 
@@ -49,6 +102,8 @@ class Source(Settings):
     """Command that makes the file; named when it is missing."""
     fields: Fields = Fields()
     """Field names of JSONL rows that are not the usual ones."""
+    answers: Answers | None = Field(default=None, exclude_if=lambda answers: answers is None)
+    """Who writes the answers of rows that have a question and none."""
 
 
 class HoldOut(Settings):
@@ -60,6 +115,24 @@ class HoldOut(Settings):
     """Share of groups that the search and the gates look at."""
     report: float = Field(default=0.2, gt=0, lt=0.5)
     """Share of groups kept for the one headline score."""
+
+
+class AnswerSettings(Settings):
+    """What data.answer is told."""
+
+    path: str
+    """Path of the source, as the project file names it."""
+    fields: Fields = Fields()
+    answers: Answers
+    redact: tuple[Literal["email", "phone"], ...] = ("email", "phone")
+    """Personal data replaced by a marker before a question leaves this machine."""
+    phone_region: str = "US"
+    seed: int = 0
+
+    @field_serializer("answers")
+    def _asked(self, answers: Answers) -> dict[str, Any]:
+        """What can change an answer: new words about the terms are no reason to ask again."""
+        return answers.model_dump(mode="json", exclude={"terms", "permits_training"})
 
 
 class PrepareSettings(Settings):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 from .. import machine
+from ..data.settings import ANSWER
 from ..project import Project
 from ..records.yard import Yard
 from .steps import left_out
@@ -25,10 +26,10 @@ TYPICAL_S: dict[str, tuple[float, float]] = {
 TYPICAL_TPS = (420, 190)  # of tuning the example's base
 
 
-def forecast(project: Project, yard: Yard) -> list[tuple[str, float, str]]:
+def forecast(project: Project, yard: Yard) -> list[tuple[str, float | None, str]]:
     """(step, seconds, where the number comes from) for each step; a sum over the step's nodes.
 
-    A step that this yard has run before is expected to take as long as then.
+    A step that this yard has run before is expected to take as long as then. None: nobody can know.
     """
     before: dict[str, float] = defaultdict(float)
     seen: set[tuple[str, str]] = set()
@@ -36,7 +37,10 @@ def forecast(project: Project, yard: Yard) -> list[tuple[str, float, str]]:
         if (record.step, record.key) not in seen:
             seen.add((record.step, record.key))
             before[record.step] += record.seconds
-    rows = []
+    rows: list[tuple[str, float | None, str]] = []
+    if ANSWER.name not in left_out(project):
+        known = (before[ANSWER.name], "this yard's last run") if ANSWER.name in before else None
+        rows.append((ANSWER.name, *(known or (None, "as fast as the larger model answers"))))
     for name, (fast, slow) in TYPICAL_S.items():
         if name in left_out(project):
             continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..data.settings import INDEX, PREPARE, IndexSettings, PrepareSettings
+from ..data.settings import ANSWER, INDEX, PREPARE, AnswerSettings, IndexSettings, PrepareSettings
 from ..errors import SourceError
 from ..project import Project
 from ..records.shapes import Record, SourceFiles
@@ -41,7 +41,9 @@ def line(project: Project, folder: Path, yard: Yard) -> Line[Record]:
     bases = [
         Node(BASE, BaseSettings(base=name), sources=(_base_files(name, folder, yard),)) for name in names
     ]
-    corpus, base_model, *teachers = yield (Node(PREPARE, prepare, sources=sources), *bases)
+    asks = _asks(project, sources)
+    answers = {"answers": (yield asks)} if asks else {}
+    corpus, base_model, *teachers = yield (Node(PREPARE, prepare, answers, sources=sources), *bases)
     model, index = base_model, None
     if project.ground is not None and corpus.fact("data.documents").value:
         (index,) = yield (
@@ -53,6 +55,27 @@ def line(project: Project, folder: Path, yard: Yard) -> Line[Record]:
             inputs["teacher"] = tuple(teachers)
         model = yield from tuned(project, inputs)
     return (yield from search(project, Material(corpus, index, base_model, model), yard))
+
+
+def _asks(project: Project, sources: tuple[SourceFiles, ...]) -> tuple[Node, ...]:
+    """A larger model asked for each source whose answers it writes."""
+    return tuple(
+        Node(
+            ANSWER,
+            AnswerSettings(
+                path=source.path,
+                fields=source.fields,
+                answers=source.answers,
+                redact=project.data.redact,
+                phone_region=project.data.phone_region,
+                seed=project.seed,
+            ),
+            sources=(files,),
+            label=source.path,
+        )
+        for source, files in zip(project.data.sources, sources, strict=True)
+        if source.answers is not None
+    )
 
 
 def _base_files(name: str, folder: Path, yard: Yard) -> SourceFiles:

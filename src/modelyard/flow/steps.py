@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..data.settings import INDEX, PREPARE
+from ..data.settings import ANSWER, INDEX, PREPARE
 from ..optimize.settings import CONVERT
 from ..project import Project
 from ..records.shapes import Step
@@ -12,13 +12,15 @@ from ..verify.settings import MEASURE, RACE, REFERENCE
 
 STEPS: dict[str, Step] = {
     step.name: step
-    for step in (PREPARE, INDEX, BASE, TUNE, SEARCH, CONVERT, REFERENCE, MEASURE, RACE, CHOOSE)
+    for step in (ANSWER, PREPARE, INDEX, BASE, TUNE, SEARCH, CONVERT, REFERENCE, MEASURE, RACE, CHOOSE)
 }
 
 
 def left_out(project: Project) -> dict[str, str]:
     """Steps that are no part of `project`, each with the setting that would make it one."""
     absent = {}
+    if not any(source.answers for source in project.data.sources):
+        absent[ANSWER.name] = "answers: {url: …, model: …, terms: …, permits_training: true} in a source"
     if project.ground is None:
         absent[INDEX.name] = "ground: {passages: 1}"
     if project.train.method is None:
@@ -29,6 +31,7 @@ def left_out(project: Project) -> dict[str, str]:
 
 
 NOUNS: dict[str, str] = {
+    "answers": ANSWER.name,
     "corpus": PREPARE.name,
     "index": INDEX.name,
     "base": BASE.name,

@@ -177,6 +177,13 @@ def _sources(sources: Mapping[str, Any], index: Mapping[str, Any] | None) -> str
         for s in sources["sources"]
     ]
     text = _table(rows)
+    for source in sources["sources"]:
+        if told := source.get("answers"):
+            models = ", ".join(told["models"]) or told["asked_for"]
+            text += (
+                f"\n\n{told['pairs']:,} answers of `{source['path']}` are synthetic: written by {models}"
+                f" (terms: {told['terms']})."
+            )
     if index is not None:
         count = index.get("passages", "the")
         text += f"\n\n`passages.db` holds {count} passages of these documents, each with its rights."
