@@ -16,7 +16,7 @@ NAME = "plan.json"
 # The speed is measured on about this share of the minutes, within these limits in seconds.
 MEASURED_SHARE, MEASURED_MIN_S, MEASURED_MAX_S = 0.02, 2.0, 10.0
 STEPS_MIN = 3  # counted: the second step may still pay for warming up
-RESERVE = 0.03  # of the minutes: checkpoints, merging, and a machine that grows busier
+RESERVE = 0.05  # of the minutes: what is asked before and after, checkpoints, merging, a busier machine
 # Loading and measuring count as part of the minutes, but never take more than this share of them.
 SPENT_SHARE_MAX = 0.1
 
