@@ -58,7 +58,7 @@ def test_a_setting_that_stands_twice_is_a_mistake(tmp_path: Path) -> None:
 
 
 def test_minutes_and_tokens_together_are_a_mistake(tmp_path: Path) -> None:
-    assert "one of the two" in mistakes(tmp_path, WHOLE + "train: {budget: {minutes: 1, tokens: 5}}\n")
+    assert "one of the three" in mistakes(tmp_path, WHOLE + "train: {budget: {minutes: 1, tokens: 5}}\n")
 
 
 @pytest.mark.parametrize("text", ["", "- a\n- b\n", "just words"])

@@ -10,10 +10,10 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, Field, ValidationError
 
-from .bill.settings import Money, Prices
+from .bill.settings import Prices
 from .data.settings import Ground, Source, Task
 from .errors import ProjectError
-from .records.settings import Settings
+from .records.settings import Money, Settings
 from .release.settings import Release
 from .serve.settings import Serve
 from .train.settings import Train

@@ -22,14 +22,14 @@ from tests.train.stage import TRAIN, inputs, write_corpus
 
 from modelyard.cli.place import Place
 from modelyard.cli.standing import standing
-from modelyard.errors import MissingPackage, SourceError, TrainingError
+from modelyard.errors import MissingPackage, ProjectError, SourceError, TrainingError
 from modelyard.flow import Done, Node, Stale, Walk, Watcher, line, proposals
 from modelyard.flow.halving import RUNGS, Cost, going_on, width
-from modelyard.flow.tuning import tuned
-from modelyard.project import Project
+from modelyard.flow.tuning import minutes_of, tuned
+from modelyard.project import Machine, Project
 from modelyard.records.shapes import Choice, Fact, Inputs, Record, Workspace
 from modelyard.train import searched, tune
-from modelyard.train.settings import SEARCH, TUNE, Search, Train, TuneSettings
+from modelyard.train.settings import SEARCH, TUNE, Budget, Search, Train, TuneSettings
 
 FULL, FIXED_S, TPS = 90_000, 4.0, 300.0
 Loss = Callable[[float, int, int], float]
@@ -391,3 +391,17 @@ def test_a_run_of_a_search_that_falls_apart_is_a_record_that_says_so(tmp_path: P
     assert output.facts["train.loss_select_before"].value is not None
     assert {"train.precision", "train.fallen"} <= {choice.name for choice in output.choices}
     assert not (space.out / "model.safetensors").exists()
+
+
+def test_a_budget_in_money_is_minutes_at_the_machines_price(tmp_path: Path) -> None:
+    project = Place.at(write_desk(tmp_path / "desk")).project
+    priced = project.model_copy(
+        update={"train": project.train.model_copy(update={"budget": Budget(usd="0.05")})}
+    )
+    assert minutes_of(priced).minutes == 30  # at 0.10 an hour
+    assert minutes_of(project) == project.train.budget
+    unpriced = priced.model_copy(update={"machine": Machine()})
+    with pytest.raises(ProjectError, match="needs the price of this machine"):
+        minutes_of(unpriced)
+    with pytest.raises(ValidationError, match="one of the three"):
+        Budget(usd="0.05", minutes=3)

@@ -38,7 +38,7 @@ def child(base: Path, corpus: Path, folder: Path, threads: int, method: str) -> 
     pid = os.fork()
     if pid:
         return pid
-    checkpoint.EVERY_S = 0.0  # after each step
+    checkpoint.EVERY_S, checkpoint.COST_SHARE = 0.0, math.inf  # after each step
     more = METHODS[method] | ({"batch_tokens": 1024} if threads > 1 else {})
     asked = TuneSettings.model_validate({"train": TRAIN | {"budget": {"tokens": 9000}} | more})
     (folder / "out").mkdir(parents=True, exist_ok=True)

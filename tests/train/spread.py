@@ -37,22 +37,22 @@ STEPS, LONGEST = 20, 48
 SHAPE = {
     "hidden_size": 32,
     "intermediate_size": 48,
-    "num_hidden_layers": 4,
     "num_attention_heads": 8,
     "num_key_value_heads": 4,
     "vocab_size": 101,
     "tie_word_embeddings": True,
 }
-LAYOUTS: dict[int, list[dict[str, int]]] = {
-    2: [{"data": 2}, {"shard": 2}, {"tensor": 2}, {"pipeline": 2}],
+DATA, SHARD, TENSOR, PIPELINE = ({kind: 2} for kind in ("data", "shard", "tensor", "pipeline"))
+CASES: dict[int, list[tuple[str, str, list[dict[str, int]]]]] = {
+    2: [
+        ("llama", "lora", [DATA, SHARD, TENSOR, PIPELINE]),
+        ("llama", "full", [DATA, SHARD, TENSOR, PIPELINE]),
+        ("llama untied", "full", [SHARD, PIPELINE]),
+        ("qwen3", "full", [TENSOR]),
+    ],
     4: [
-        {"data": 4},
-        {"shard": 4},
-        {"tensor": 4},
-        {"pipeline": 4},
-        {"data": 2, "shard": 2},
-        {"data": 2, "tensor": 2},
-        {"data": 2, "pipeline": 2},
+        ("llama", "lora", [{"data": 4}, {"shard": 4}, {"pipeline": 4}, DATA | PIPELINE]),
+        ("llama", "full", [{"tensor": 4}, DATA | SHARD]),
     ],
 }
 MODELS: dict[str, dict[str, Any]] = {
@@ -72,10 +72,10 @@ modeling_llama.LlamaRMSNorm.forward = norm  # type: ignore[method-assign]
 modeling_qwen3.Qwen3RMSNorm.forward = norm  # type: ignore[method-assign]
 
 
-def build(name: str, method: str) -> tuple[Any, Any]:
+def build(name: str, method: str, layers: int) -> tuple[Any, Any]:
     """A model in float64 and what of it is trained: the same in every process."""
     torch.manual_seed(0)
-    shape = SHAPE | MODELS[name]
+    shape = SHAPE | MODELS[name] | {"num_hidden_layers": layers}
     config = AutoConfig.for_model(name.split()[0], **shape)
     model = AutoModelForCausalLM.from_config(config, attn_implementation=attention.register()).double().eval()
     for parameter in model.parameters():
@@ -103,8 +103,8 @@ def items() -> list[tuple[Sample]]:
 
 def train(step: Any, flat: Tensor) -> dict[str, Any]:
     """Some steps of the loop, and what they were like."""
-    told = Train(learning_rate=3e-3, batch_tokens=128, sequence_tokens=LONGEST)
-    order = Order(0, 128, LONGEST, 1)
+    told = Train(learning_rate=3e-3, batch_tokens=96, sequence_tokens=LONGEST)
+    order = Order(0, 96, LONGEST, 1)
     run = loop.Run(step, flat, items(), order, STEPS, 0, told, Path(), lambda *_, **__: None)
     adamw = loop.optimizer(flat, told)
     losses, norms = [], []
@@ -130,15 +130,12 @@ def process(rank: int, world: int, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet{world}", rank=rank, world_size=world)
     found = {}
-    cases = [("llama", "lora"), ("llama", "full"), ("llama untied", "full"), ("qwen3", "full")]
-    for name, method in cases:
-        model, trained = build(name, method)
+    for name, method, layouts in CASES[world]:
+        model, trained = build(name, method, world)
         alone = train(AutogradStep(model, trained, workers=1, threads=1), trained.flat)
-        for layout in LAYOUTS[world]:
-            if name != "llama" and (world == 4 or "data" in layout):
-                continue
+        for layout in layouts:
             place = take_place(Parallel.model_validate(layout))
-            model, other = build(name, method)
+            model, other = build(name, method, world)
             step: Any
             if place.kind == "data":
                 step = AutogradStep(model, other, workers=1, threads=1)
@@ -148,8 +145,6 @@ def process(rank: int, world: int, folder: str) -> None:
                 step = make_step(model, other, place, LONGEST)
                 flat = step.flat
             found[f"{name} {method} {layout}"] = apart(train(step, flat), alone)
-            if os.environ.get("VERBOSE") and rank == 0:
-                print(name, method, layout, found[f"{name} {method} {layout}"], flush=True)
     if rank == world - 1:
         Path(folder, f"found{world}.json").write_text(json.dumps(found))
     dist.barrier()

@@ -6,6 +6,7 @@ import json
 import math
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -160,7 +161,8 @@ def spoil(monkeypatch: pytest.MonkeyPatch, spoilt: Callable[[int], bool], loss: 
 def test_a_spoilt_step_is_left_out_from_the_last_checkpoint_on(
     base: Path, corpus: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, loss: float
 ) -> None:
-    monkeypatch.setattr(checkpoint, "EVERY_S", 1e-9)  # after each step
+    monkeypatch.setattr(checkpoint, "EVERY_S", 0.0)  # after each step
+    monkeypatch.setattr(checkpoint, "COST_SHARE", math.inf)
     monkeypatch.setattr(loop, "WATCHED", 4)
     tried = spoil(monkeypatch, lambda number: number == 6, loss)
     output = tune.run(settings(), inputs(corpus, base), workspace)
@@ -229,6 +231,24 @@ def test_minutes_become_tokens_once(base: Path, corpus: Path, workspace: Workspa
     again = tune.run(asked, inputs(corpus, base), watching)
     assert (workspace.state / "plan.json").read_bytes() == plan
     assert again.facts["train.tokens"] == output.facts["train.tokens"]
+
+
+def test_a_checkpoint_that_takes_long_is_written_less_often(
+    base: Path, corpus: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert checkpoint.every(1.0, 0.1) == 20
+    assert checkpoint.every(1.0, 2.0) == 100
+    assert checkpoint.every(60.0, 0.1) == 1
+    save = checkpoint.save
+
+    def slow(*told: Any) -> None:
+        time.sleep(0.3)
+        save(*told)
+
+    monkeypatch.setattr(checkpoint, "EVERY_S", 0.0)
+    monkeypatch.setattr(checkpoint, "save", slow)
+    tune.run(settings(), inputs(corpus, base), workspace)
+    assert json.loads((workspace.state / "plan.json").read_text())["every"] > 20
 
 
 @pytest.mark.parametrize("shape", ["cosine", "linear", "wsd"])

@@ -6,7 +6,6 @@ from importlib import import_module
 from typing import Any
 
 _WHERE = {
-    "Money": "settings",
     "Plan": "settings",
     "Prices": "settings",
     "Rates": "rates",
@@ -31,7 +30,6 @@ __all__ = [
     "TOKENS",
     "ContractVersion",
     "Customer",
-    "Money",
     "Plan",
     "PlanVersion",
     "Prices",

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
-from ..records.settings import Settings
+from ..records.settings import Settings, exact
 from .money import CURRENCIES
-
-
-def _exact(value: Any) -> Any:
-    if isinstance(value, float):
-        raise ValueError("money must be read from text, not from a float")
-    return value
 
 
 def _known(code: str) -> str:
@@ -23,9 +17,8 @@ def _known(code: str) -> str:
     return code
 
 
-Money = Annotated[Decimal, BeforeValidator(_exact), Field(ge=0)]
 # Twelve decimals are what other billing systems take, and a rate below the cap fits the ledger's nano-units.
-Rate = Annotated[Decimal, BeforeValidator(_exact), Field(ge=0, le=1_000_000_000, decimal_places=12)]
+Rate = Annotated[Decimal, BeforeValidator(exact), Field(ge=0, le=1_000_000_000, decimal_places=12)]
 PlanName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 
 

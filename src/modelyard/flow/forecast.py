@@ -9,6 +9,7 @@ from ..data.settings import ANSWER
 from ..project import Project
 from ..records.yard import Yard
 from .steps import left_out
+from .tuning import minutes_of
 
 # Seconds on two cores with native bf16, measured on the example pydesk (bench/results/line.json);
 # the second figure for AVX2 only. Verification asks several candidates.
@@ -44,7 +45,7 @@ def forecast(project: Project, yard: Yard) -> list[tuple[str, float | None, str]
     for name, (fast, slow) in TYPICAL_S.items():
         if name in left_out(project):
             continue
-        budget = project.train.budget
+        budget = minutes_of(project)
         seconds = fast if machine.native_bf16() else slow
         minutes = project.train.search.minutes if project.train.search else budget.minutes
         if name == "train.tune" and minutes:

@@ -14,7 +14,7 @@ from ..train.settings import BASE, BaseSettings
 from .node import Line, Node
 from .search import Material, search, usable_engines
 from .sources import fingerprint, of_files
-from .tuning import tuned
+from .tuning import minutes_of, tuned
 
 
 def line(project: Project, folder: Path, yard: Yard) -> Line[Record]:
@@ -24,6 +24,7 @@ def line(project: Project, folder: Path, yard: Yard) -> Line[Record]:
     leaves its steps out; the line is the same.
     """
     usable_engines(project)  # said before the expensive part
+    minutes_of(project)
     sources = _sources(project, folder, yard)
     prepare = PrepareSettings(
         # Who makes a file changes nothing in it, so that is not part of the key.

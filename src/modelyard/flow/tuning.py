@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import SourceError
+from ..errors import ProjectError, SourceError
 from ..project import Project
 from ..records.shapes import Record
 from ..train.settings import SEARCH, TUNE, Budget, Search, SearchSettings, Train, TuneSettings
@@ -22,7 +22,8 @@ Roles = Mapping[str, tuple[Record, ...]]
 def tuned(project: Project, inputs: Roles) -> Line[Record]:
     """The Model that the project asks for, from the records in `inputs`: corpus, model and teacher."""
     seed = project.train.seed or project.seed
-    train = project.train.model_copy(update={"seed": seed, "search": None})
+    budget = minutes_of(project)
+    train = project.train.model_copy(update={"seed": seed, "search": None, "budget": budget})
     told = project.train.search
     if told is None:
         (model,) = yield (Node(TUNE, TuneSettings(train=train), inputs),)
@@ -47,6 +48,20 @@ def tuned(project: Project, inputs: Roles) -> Line[Record]:
     best = TuneSettings(train=Train.model_validate(chosen.settings["train"]))
     (model,) = yield (Node(TUNE, best, {**inputs, "trial": (chosen,)}, label="chosen"),)
     return model
+
+
+def minutes_of(project: Project) -> Budget:
+    """The budget, money turned into minutes. Raises ProjectError where the machine has no price."""
+    budget, price = project.train.budget, project.machine.usd_per_hour
+    if budget.usd is None:
+        return budget
+    if not price:
+        raise ProjectError(
+            "a budget in money needs the price of this machine",
+            where="machine.usd_per_hour",
+            try_="machine: {usd_per_hour: 0.08}, or a budget in minutes or tokens",
+        )
+    return Budget(minutes=float(budget.usd / price * 60))
 
 
 @dataclass(slots=True)

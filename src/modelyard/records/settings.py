@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from decimal import Decimal
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+
+def exact(value: Any) -> Any:
+    """A value that may become money. Raises ValueError for a float."""
+    if isinstance(value, float):
+        raise ValueError("money must be read from text, not from a float")
+    return value
+
+
+Money = Annotated[Decimal, BeforeValidator(exact), Field(ge=0)]
 
 
 class Settings(BaseModel):

@@ -18,6 +18,7 @@ from .weights import safetensors_header
 
 NAME = "checkpoint.safetensors"
 EVERY_S = 20.0  # about; a run counts it in steps, so that what it goes back to depends on no clock
+COST_SHARE = 0.02  # of a run's time, at most: with large checkpoints there are fewer of them
 
 
 @dataclass(slots=True)
@@ -50,6 +51,11 @@ def save(state: Path, flat: Tensor, optimizer: torch.optim.Optimizer, progress: 
         "scale": torch.tensor([progress.scale or 1.0], dtype=torch.float64),
     }
     write_tensors(state / NAME, tensors, {"step": str(progress.step), "tokens": str(progress.tokens)})
+
+
+def every(step_s: float, save_s: float) -> int:
+    """Steps between two checkpoints, of steps and savings that take so many seconds."""
+    return max(1, round(max(EVERY_S, save_s / COST_SHARE) / step_s))
 
 
 def step_of(state: Path) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,8 @@ from .packing import Order, plan, steps
 from .settings import Train, TuneSettings
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from .checkpoint import Progress
     from .parallel.place import Place
     from .step import Step
@@ -80,7 +82,7 @@ def train_here(
             step.teacher = load_teacher(job.teacher, train.distil)
         made = budget.load(job.state)
         if made is None:
-            made = _plan(job, step, flat, material, report, place)
+            made = _plan(job, step, flat, named, material, report, place)
             if place is None or place.first:
                 budget.save(made, job.state)
         else:
@@ -177,7 +179,8 @@ def _order(train: Train, workers: int, material: Material) -> Order:
 def _plan(
     job: Job,
     step: Step,
-    flat: Any,
+    flat: Tensor,
+    named: Callable[[Tensor], Mapping[str, Tensor]],
     material: Material,
     report: Callable[..., None],
     place: Place | None,
@@ -201,14 +204,17 @@ def _plan(
     choices = [precision]
     timed = time.perf_counter()
     step.forward_backward(third)
-    every = max(1, round(checkpoint.EVERY_S / 3 / agree(time.perf_counter() - timed)))
+    step_s = 3 * (time.perf_counter() - timed)
+    run = loop.Run(
+        step, flat, items, order, 1 << 30, 0, train, job.state, report, 1, named, place is not None
+    )
+    every = agree(checkpoint.every(step_s, loop.save_first(run)))
     if train.budget.tokens is not None:
         wanted = train.budget.tokens
     else:
         minutes = train.budget.minutes or 0.0
         report("measuring the speed")
         before = flat.clone()
-        run = loop.Run(step, flat, items, order, 1 << 30, 0, train, job.state, report)
         adamw = loop.optimizer(flat, train)
 
         def once(_: int) -> int:

@@ -157,6 +157,14 @@ def load(
     return checkpoint.load(state, flat, adamw)
 
 
+def save_first(run: Run) -> float:
+    """Write the checkpoint that the run begins with; the seconds that it took."""
+    adamw = optimizer(run.flat, run.train)
+    begun = time.perf_counter()
+    _save(run, adamw, Progress())
+    return time.perf_counter() - begun
+
+
 def _save(run: Run, adamw: torch.optim.AdamW, progress: Progress) -> None:
     if run.together and run.named is not None:
         from .parallel import checkpoint as spread

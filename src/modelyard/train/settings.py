@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from ..records.settings import Settings
+from ..records.settings import Money, Settings
 from ..records.shapes import Step
 from .schedule import Shape
 
@@ -84,17 +84,19 @@ class Distil(Settings):
 
 
 class Budget(Settings):
-    """How long to train: one of the two."""
+    """How long to train: one of the three."""
 
     minutes: float | None = Field(default=None, gt=0)
     """Wall-clock minutes on this machine, turned once into tokens by a short measurement."""
     tokens: int | None = Field(default=None, gt=0)
     """Tokens, padding not counted."""
+    usd: Money | None = Field(default=None, gt=0)
+    """Dollars, turned into minutes by machine.usd_per_hour."""
 
     @model_validator(mode="after")
     def _one(self) -> Budget:
-        if (self.minutes is None) == (self.tokens is None):
-            raise ValueError("give minutes or tokens, one of the two")
+        if sum(told is not None for told in (self.minutes, self.tokens, self.usd)) != 1:
+            raise ValueError("give minutes, tokens or usd, one of the three")
         return self
 
 

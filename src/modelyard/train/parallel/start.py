@@ -115,13 +115,14 @@ def _mute(*_: Any, **__: Any) -> None:
 
 
 def _died(error: ProcessExitedException | ProcessRaisedException, processes: int) -> TrainingError:
-    said = str(error).strip().splitlines()
+    number = error.error_index + 1
     if isinstance(error, ProcessExitedException) and error.signal_name:
-        how = f"was ended by {error.signal_name}"
+        what = f"process {number} of {processes} was ended by {error.signal_name}; the others were ended, too"
     else:
-        how = f"ended: {said[-1][:200]}" if said else "ended"
+        last = str(error).strip().splitlines()[-1][:200]
+        what = f"process {number} of {processes} ended: {last}; the others were ended, too"
     return TrainingError(
-        f"process {error.error_index + 1} of {processes} {how}; the others were ended, too",
+        what,
         where="train.parallel",
         try_="the same command once more: it goes on from the last checkpoint; less memory if it was killed",
     )

@@ -1,0 +1,249 @@
+"""Several processes train one model: as one process would, from any layout's checkpoint, or a clear end."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+from safetensors.torch import load_file
+from tests.tiny import tiny_model
+from tests.train.stage import TRAIN, inputs
+
+from modelyard.errors import NoRoom, RecordError, TrainingError
+from modelyard.records.shapes import Workspace
+from modelyard.train import checkpoint, loop, tune
+from modelyard.train.parallel import checkpoint as spread
+from modelyard.train.parallel import start
+from modelyard.train.parallel.place import check_fits, check_world
+from modelyard.train.settings import Parallel, TuneSettings
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base that can be cut into two."""
+    return tiny_model(tmp_path_factory.mktemp("wide"), layers=4, heads=4, kv_heads=2)
+
+
+def settings(parallel: dict[str, int] | None, **changed: Any) -> TuneSettings:
+    told = TRAIN | {"budget": {"tokens": 3000}, "parallel": parallel} | changed
+    return TuneSettings.model_validate({"train": told})
+
+
+def work(folder: Path) -> Workspace:
+    (folder / "out").mkdir(parents=True, exist_ok=True)
+    (folder / "state").mkdir(exist_ok=True)
+    return Workspace(folder, 2, lambda *_, **__: None)
+
+
+@pytest.mark.parametrize("world", [2, 4])
+def test_every_layout_takes_the_steps_of_one_process(world: int, tmp_path: Path) -> None:
+    command = [sys.executable, str(HERE / "spread.py"), str(world), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    apart = json.loads(done.stdout.splitlines()[-1])
+    assert len(apart) == {2: 11, 4: 6}[world]
+    assert {case: far for case, far in apart.items() if not far < 1e-9} == {}
+
+
+def test_a_model_trained_by_two_processes_is_that_of_one(wide: Path, corpus: Path, tmp_path: Path) -> None:
+    ends, facts = [], []
+    for layout in (None, {"shard": 2}):
+        output = tune.run(settings(layout), inputs(corpus, wide), work(tmp_path / str(layout)))
+        ends.append(load_file(tmp_path / str(layout) / "out" / "model.safetensors"))
+        facts.append({name: fact.value for name, fact in output.facts.items()})
+    for name, one in ends[0].items():
+        torch.testing.assert_close(ends[1][name], one, rtol=1e-3, atol=1e-4)
+    assert facts[1]["train.tokens"] == facts[0]["train.tokens"]
+    assert facts[1]["forget.loss"] == pytest.approx(facts[0]["forget.loss"], rel=1e-4)
+    assert {choice.name: choice.value for choice in output.choices}["train.parallel"] == "shard 2"
+    assert (tmp_path / str(layout) / "out" / "adapter" / "adapter_model.safetensors").is_file()
+
+
+def in_the_middle(wide: Path, corpus: Path, workspace: Workspace, parallel: dict[str, int]) -> None:
+    """A run in this layout that somebody interrupts between its first checkpoint and its last."""
+    script = (
+        "import sys; sys.path[:0] = sys.argv[1:3]\n"
+        "from pathlib import Path\n"
+        "from tests.train.test_parallel import interrupted\n"
+        "if __name__ == '__main__': interrupted(*map(Path, sys.argv[3:6]), sys.argv[6])\n"
+    )
+    file = workspace.folder / "interrupted.py"
+    file.write_text(script)
+    root = HERE.parents[1]
+    told = [str(root / "src"), str(root), str(wide), str(corpus), str(workspace.folder), json.dumps(parallel)]
+    child = subprocess.Popen([sys.executable, str(file), *told], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while spread.step_of(workspace.state) < 2:
+        assert child.poll() is None, child.communicate()[1][-3000:]
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+
+
+def interrupted(wide: Path, corpus: Path, folder: Path, parallel: str) -> None:
+    checkpoint.EVERY_S, checkpoint.COST_SHARE = 0.0, math.inf
+    tune.run(settings(json.loads(parallel), budget={"tokens": 12000}), inputs(corpus, wide), work(folder))
+
+
+def test_a_checkpoint_of_four_is_taken_up_by_two_and_by_one(wide: Path, corpus: Path, tmp_path: Path) -> None:
+    budget = {"tokens": 12000}
+    tune.run(settings(None, budget=budget), inputs(corpus, wide), work(tmp_path / "quiet"))
+    wanted = load_file(tmp_path / "quiet" / "out" / "model.safetensors")
+    hit = work(tmp_path / "hit")
+    in_the_middle(wide, corpus, hit, {"data": 2, "shard": 2})
+    first = spread.step_of(hit.state)
+    assert first >= 2
+    in_the_middle_again = json.loads((hit.state / "spread.json").read_text())["losses"]
+    assert len(in_the_middle_again) == first
+    in_the_middle(wide, corpus, hit, {"pipeline": 2})
+    assert spread.step_of(hit.state) >= first
+    output = tune.run(settings(None, budget=budget), inputs(corpus, wide), hit)
+    for name, one in load_file(hit.out / "model.safetensors").items():
+        torch.testing.assert_close(one, wanted[name], rtol=1e-3, atol=2e-4)
+    assert len(json.loads((hit.out / "loss.json").read_text())["loss"]) == output.facts["train.tps"].n
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def trainers() -> list[int]:
+    """Processes that this one has started to train."""
+    return [
+        child
+        for child in children_of(os.getpid())
+        if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()
+    ]
+
+
+@pytest.fixture
+def killer() -> Iterator[dict[str, Any]]:
+    """Kills one of the processes once all train; `seen` tells when."""
+    told: dict[str, Any] = {}
+
+    def kill() -> None:
+        while "stop" not in told:
+            if told.get("steps") and len(found := trainers()) == 2:
+                told["at"] = time.monotonic()
+                os.kill(found[1], signal.SIGKILL)
+                return
+            time.sleep(0.01)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    yield told
+    told["stop"] = True
+    thread.join()
+
+
+def test_when_one_dies_the_others_end_within_seconds_and_it_is_told(
+    wide: Path, corpus: Path, tmp_path: Path, killer: dict[str, Any]
+) -> None:
+    def report(text: str, **numbers: Any) -> None:
+        if text == "tuning":
+            killer["steps"] = numbers
+
+    space = Workspace(work(tmp_path / "w").folder, 2, report)
+    with pytest.raises(TrainingError, match=r"process \d of 2 was ended by SIGKILL") as raised:
+        tune.run(settings({"data": 2}, budget={"tokens": 400_000}), inputs(corpus, wide), space)
+    assert time.monotonic() - killer["at"] < 15
+    assert "goes on from the last checkpoint" in raised.value.try_
+    assert trainers() == []
+
+
+def test_an_error_of_one_process_is_the_error_of_the_run(wide: Path, corpus: Path, tmp_path: Path) -> None:
+    asked = settings({"data": 2}, learning_rate=0.99, clip=1e30, weight_decay=1e38)
+    with pytest.raises(TrainingError, match="at step") as raised:
+        tune.run(asked, inputs(corpus, wide), work(tmp_path / "w"))
+    assert "lower rate" in raised.value.try_
+
+
+def test_a_layout_that_does_not_divide_the_model_is_refused_before_anything_starts(
+    wide: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(start, "spawn", lambda *_, **__: pytest.fail("a process was started"))
+    with pytest.raises(TrainingError, match="cannot be cut into 3 equal parts") as raised:
+        tune.run(settings({"tensor": 3}), inputs(corpus, wide), work(tmp_path / "a"))
+    assert raised.value.try_ == "tensor: 1 or 2"
+    with pytest.raises(TrainingError, match="4 layers cannot be dealt to 5 stages"):
+        tune.run(settings({"pipeline": 5}), inputs(corpus, wide), work(tmp_path / "b"))
+
+
+def test_a_world_of_another_size_is_refused() -> None:
+    with pytest.raises(TrainingError, match="needs 4 processes, and there are 3"):
+        check_world(Parallel(data=2, shard=2), 3)
+    check_fits(Parallel(data=3), {"num_hidden_layers": 1, "num_attention_heads": 3, "intermediate_size": 5})
+
+
+def test_two_ways_to_share_a_model_at_once_are_refused() -> None:
+    with pytest.raises(ValidationError, match="one of shard, tensor and pipeline"):
+        Parallel(shard=2, tensor=2)
+
+
+def saved(state: Path, steps: int = 3) -> tuple[torch.Tensor, torch.optim.AdamW, Any]:
+    state.mkdir(exist_ok=True)
+    flat = torch.arange(6.0)
+    adamw = loop.optimizer(flat, settings(None).train)
+    spread.save(state, named, flat, adamw, checkpoint.Progress(steps, 9, 1.0, [0.1] * steps, [3, 6, 9]))
+    return flat, adamw, named
+
+
+def named(flat: torch.Tensor) -> dict[str, torch.Tensor]:
+    return {"a": flat[:2], "b": flat[2:].view(2, 2)}
+
+
+def test_a_full_disk_while_all_save_keeps_the_checkpoint_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flat, adamw, _ = saved(tmp_path)
+    writer = "torch.distributed.checkpoint.filesystem.FileSystemWriter.write_data"
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(writer, full)
+    with pytest.raises(NoRoom, match="disk is full"):
+        spread.save(
+            tmp_path, named, flat + 1, adamw, checkpoint.Progress(4, 12, 1.0, [0.1] * 4, [3, 6, 9, 12])
+        )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["spread-3", "spread.json"]
+    other = torch.zeros(6)
+    progress = spread.load(tmp_path, named, other, loop.optimizer(other, settings(None).train))
+    assert progress.step == 3
+    assert torch.equal(other, torch.arange(6.0))
+
+
+def test_a_checkpoint_that_was_half_written_when_all_were_killed_does_not_count(tmp_path: Path) -> None:
+    flat, adamw, _ = saved(tmp_path)
+    (tmp_path / "spread-4").mkdir()
+    (tmp_path / "spread-4" / "__0_0.distcp").write_bytes(b"half")
+    assert spread.step_of(tmp_path) == 3
+    spread.save(tmp_path, named, flat, adamw, checkpoint.Progress(4, 12, 1.0, [0.1] * 4, [3, 6, 9, 12]))
+    assert spread.step_of(tmp_path) == 4
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["spread-4", "spread.json"]
+
+
+def test_a_damaged_checkpoint_is_told(tmp_path: Path) -> None:
+    flat, adamw, _ = saved(tmp_path)
+    (file,) = (tmp_path / "spread-3").glob("*.distcp")
+    file.unlink()
+    with pytest.raises(RecordError, match="damaged"):
+        spread.load(tmp_path, named, flat, adamw)
+    (tmp_path / "spread.json").write_text("{")
+    with pytest.raises(RecordError, match="damaged"):
+        spread.step_of(tmp_path)
