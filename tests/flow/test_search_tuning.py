@@ -26,7 +26,7 @@ from modelyard.errors import MissingPackage, ProjectError, SourceError, Training
 from modelyard.flow import Done, Node, Stale, Walk, Watcher, line, proposals
 from modelyard.flow.halving import RUNGS, Cost, going_on, width
 from modelyard.flow.tuning import minutes_of, tuned
-from modelyard.project import Machine, Project
+from modelyard.project import MachineBlock, Project
 from modelyard.records.shapes import Choice, Fact, Inputs, Record, Workspace
 from modelyard.train import searched, tune
 from modelyard.train.settings import SEARCH, TUNE, Budget, Search, Train, TuneSettings
@@ -400,7 +400,7 @@ def test_a_budget_in_money_is_minutes_at_the_machines_price(tmp_path: Path) -> N
     )
     assert minutes_of(priced).minutes == 30  # at 0.10 an hour
     assert minutes_of(project) == project.train.budget
-    unpriced = priced.model_copy(update={"machine": Machine()})
+    unpriced = priced.model_copy(update={"machine": MachineBlock()})
     with pytest.raises(ProjectError, match="needs the price of this machine"):
         minutes_of(unpriced)
     with pytest.raises(ValidationError, match="one of the three"):
