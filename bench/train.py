@@ -32,6 +32,7 @@ from modelyard import machine
 from modelyard.prompt import Prompter
 from modelyard.records.yard import Yard
 from modelyard.train import samples
+from modelyard.train.work import flop_per_token
 
 ROOT = Path(__file__).parent.parent
 PYDESK = ROOT / "examples" / "pydesk"
@@ -284,18 +285,12 @@ def roof() -> float:
 
 
 def operations(job: Job) -> float:
-    """Float operations a token: forward and the gradient of the input; that of the weights if they learn."""
+    """Float operations a token of the job's samples."""
     config = json.loads((Path(job["base"]) / "config.json").read_text("utf-8"))
-    width, inner, layers = config["hidden_size"], config["intermediate_size"], config["num_hidden_layers"]
-    heads, keys = config["num_attention_heads"], config["num_key_value_heads"]
-    size = config.get("head_dim") or width // heads
-    weights = layers * (width * size * (2 * heads + 2 * keys) + 3 * width * inner)
-    tokens = sum(len(one["ids"]) for one in job["samples"])
-    labels = sum(sum(one["learn"]) for one in job["samples"])
-    # Each token sees half of its sample: 2 products forward and 4 backward, of 2 operations.
-    seen = sum(len(one["ids"]) ** 2 / 2 for one in job["samples"]) * layers * heads * size * 12
-    each = 6 if job["full"] else 4
-    return (each * weights * tokens + each * width * config["vocab_size"] * labels + seen) / tokens
+    items = [(samples.Sample(tuple(one["ids"]), tuple(one["learn"])),) for one in job["samples"]]
+    found = flop_per_token(config, items, whole=job["full"])
+    assert found is not None
+    return found
 
 
 def _mean(found: Sequence[Job]) -> float:

@@ -110,10 +110,18 @@ def cores() -> int:
 
 
 def memory_available_gib() -> float:
-    """Memory that can be taken now without swapping, in GiB."""
+    """Memory that can be taken now without swapping, in GiB; no more than the container may have."""
     import psutil
 
-    return float(psutil.virtual_memory().available) / 2**30
+    free = float(psutil.virtual_memory().available)
+    group = Path("/sys/fs/cgroup")
+    try:
+        most, now = ((group / name).read_text("ascii").strip() for name in ("memory.max", "memory.current"))
+        if most != "max":
+            free = min(free, float(most) - float(now))
+    except (OSError, ValueError):
+        pass
+    return free / 2**30
 
 
 def disk_free_gib(folder: Path) -> float:

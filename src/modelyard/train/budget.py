@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..errors import RecordError
+from .fit import Cut
 from .saving import write_json
 
 NAME = "plan.json"
@@ -25,15 +26,16 @@ SPENT_SHARE_MAX = 0.1
 class Plan:
     """What a run will do: `tokens` in `steps` optimizer steps, a checkpoint after `every` of them.
 
-    The choices are (name, value, why).
+    A step has `rows` rows at least. The choices are (name, value, why).
     """
 
     precision: str
     seed: int
     tokens: int
     steps: int
-    workers: int
+    rows: int
     every: int
+    cut: Cut
     choices: tuple[tuple[str, str, str], ...]
 
 
@@ -84,8 +86,9 @@ def load(state: Path) -> Plan | None:
         return None
     try:
         kept = json.loads(path.read_text("utf-8"))
+        cut = Cut(**kept.pop("cut"))
         choices = tuple((str(name), str(value), str(why)) for name, value, why in kept.pop("choices"))
-        return Plan(**kept, choices=choices)
+        return Plan(**kept, cut=cut, choices=choices)
     except (ValueError, TypeError, KeyError):
         raise RecordError(
             "the plan of this run cannot be read", where=str(path), try_="remove that folder"

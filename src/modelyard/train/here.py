@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from ..errors import TrainingError
 from ..records.shapes import Choice, Fact, Output
 from . import budget, seen, taken
 from .budget import Plan
+from .fit import Cut, fit
 from .material import Material
 from .packing import Order, plan, steps
 from .settings import Train, TuneSettings
@@ -67,9 +69,11 @@ def train_here(
     An Output stands for a search's trial that fell apart.
     """
     train = job.train
+    made = budget.load(job.state)
+    cut, fitted = (made.cut, []) if made is not None else _fit(job, material, place)
     report("loading the model")
     model, trained = load_trained(job)
-    step, choice = _step(job, model, trained, material, place)
+    step, choice = _step(job, model, trained, material, cut, place)
     del model
     choices = [choice]
     try:
@@ -80,9 +84,9 @@ def train_here(
             from .load import load_teacher
 
             step.teacher = load_teacher(job.teacher, train.distil)
-        made = budget.load(job.state)
         if made is None:
-            made = _plan(job, step, flat, named, material, report, place)
+            made = _plan(job, step, flat, named, material, cut, report, place)
+            made = replace(made, choices=(*((one.name, one.value, one.why) for one in fitted), *made.choices))
             if place is None or place.first:
                 budget.save(made, job.state)
         else:
@@ -100,7 +104,7 @@ def train_here(
             step,
             flat,
             items,
-            _order(train, made.workers, material),
+            _order(train, made.cut, made.rows, material),
             made.steps,
             made.tokens,
             train,
@@ -140,16 +144,30 @@ def load_trained(job: Job) -> tuple[Any, Trained]:
     return model, adapters
 
 
+def _fit(job: Job, material: Material, place: Place | None) -> tuple[Cut, list[Choice]]:
+    """How the run is cut. Of a model that several processes share, this process holds too little to ask."""
+    train = job.train
+    asked = Cut(train.sequence_tokens, _workers(train, job.threads, place), recompute=False)
+    if place is not None or train.method is None:
+        return asked, []
+    return fit(
+        json.loads((job.base / "config.json").read_text("utf-8")),
+        asked,
+        rank=train.method.lora.rank if train.method.lora is not None else None,
+        longest=max(material.found.lengths),
+    )
+
+
 def _step(
-    job: Job, model: Any, trained: Trained, material: Material, place: Place | None
+    job: Job, model: Any, trained: Trained, material: Material, cut: Cut, place: Place | None
 ) -> tuple[Any, Choice]:
     import torch
 
     from .choose_step import choose_step
+    from .explicit.step import ExplicitStep
     from .objective import Preference
 
-    train = job.train
-    workers = _workers(train, job.threads, place)
+    train, workers = job.train, cut.workers
     # This thread, too, gets one worker's share: on a busy machine OpenMP waits for a core at every product.
     torch.set_num_threads(max(1, job.threads // workers))
     sample = min((one for item in material.found.kept for one in item), key=len)
@@ -161,6 +179,8 @@ def _step(
         from .parallel.spread import spread
 
         step, choice = spread(model, trained, place, sample, longest, workers, job.threads)
+    if cut.recompute and isinstance(step, ExplicitStep):
+        step.recompute = True
     if train.preference is not None:
         step.objective = Preference(train.preference.beta)
     return step, choice
@@ -172,8 +192,8 @@ def _workers(train: Train, threads: int, place: Place | None) -> int:
     return max(1, min(threads, train.batch_tokens // copies // WORKER_TOKENS_MIN))
 
 
-def _order(train: Train, workers: int, material: Material) -> Order:
-    return Order(train.seed, train.batch_tokens, train.sequence_tokens, workers, material.mixture)
+def _order(train: Train, cut: Cut, rows: int, material: Material) -> Order:
+    return Order(train.seed, train.batch_tokens, cut.row_tokens, rows, material.mixture)
 
 
 def _plan(
@@ -182,6 +202,7 @@ def _plan(
     flat: Tensor,
     named: Callable[[Tensor], Mapping[str, Tensor]],
     material: Material,
+    cut: Cut,
     report: Callable[..., None],
     place: Place | None,
 ) -> Plan:
@@ -190,15 +211,14 @@ def _plan(
     from .precision import choose
 
     train = job.train
-    workers = _workers(train, job.threads, place)
-    rows = workers if place is None else workers * place.copies
+    rows = cut.workers if place is None else cut.workers * place.copies
     agree: Callable[[Any], Any] = (lambda told: told) if place is None else place.agree
-    order, items = _order(train, rows, material), material.found.kept
+    order, items = _order(train, cut, rows, material), material.found.kept
     lengths = material.found.lengths
     trial = steps(lengths, order)
     report("choosing the precision")
     # A step of a third of the size tells as much about the precision.
-    small = steps(lengths, Order(train.seed, train.batch_tokens // 3, train.sequence_tokens, rows))
+    small = steps(lengths, Order(train.seed, train.batch_tokens // 3, cut.row_tokens, rows))
     third = loop.batch(items, next(small))
     precision = choose(train.precision, step, third, agree)
     choices = [precision]
@@ -235,4 +255,4 @@ def _plan(
         Choice("train.workers", str(rows), f"{job.threads} threads, {train.batch_tokens} tokens a step")
     )
     told = tuple((choice.name, choice.value, choice.why) for choice in choices)
-    return Plan(precision.value, train.seed, tokens, count, rows, every, told)
+    return Plan(precision.value, train.seed, tokens, count, rows, every, cut, told)

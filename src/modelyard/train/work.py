@@ -7,6 +7,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..estimate.operations import trained_token
+from ..estimate.shape import of_config
 from .samples import Sample
 
 # Of the products of a small model; a wide one's reach a little more. Both factors stay in a core's cache.
@@ -17,27 +19,15 @@ TRIAL_S, WINDOW_S = 0.3, 0.1  # the best window counts: something else may run n
 def flop_per_token(
     config: Mapping[str, Any], items: Sequence[Sequence[Sample]], *, whole: bool
 ) -> float | None:
-    """Float operations of a trained token's matrix products; None where `config` does not tell the shape.
-
-    Two an element and token forward and two for the gradient of what a matrix reads, two more for the
-    gradient of its own values where the `whole` model learns; the head only at labels; attention by the mean
-    length of the samples. Adapters and a teacher are left out: what they cost is no progress.
-    """
-    try:
-        width, layers = config["hidden_size"], config["num_hidden_layers"]
-        inner, words, heads = config["intermediate_size"], config["vocab_size"], config["num_attention_heads"]
-        keys = config.get("num_key_value_heads") or heads
-        size = config.get("head_dim") or width // heads
-    except KeyError:
+    """Float operations of a trained token's matrix products; None where `config` does not tell the shape."""
+    shape = of_config(config)
+    if shape is None:
         return None
     lengths = [len(sample) for item in items for sample in item]
     labels = sum(sample.labels for item in items for sample in item)
-    weights = layers * (width * size * (2 * heads + 2 * keys) + 3 * width * inner)
-    each = 6 if whole else 4
-    # A token sees half of its sample: two products forward and four backward.
-    seen = 12 * layers * heads * size * sum(length * length / 2 for length in lengths)
-    products = each * (weights * sum(lengths) + width * words * labels)
-    return float(products + seen) / sum(lengths)
+    tokens = sum(lengths)
+    seen = sum(length * length / 2 for length in lengths) / tokens  # each token sees half of its sample
+    return trained_token(shape, whole=whole, labels=labels / tokens, seen=seen)
 
 
 def roof(precision: str, threads: int) -> float:

@@ -64,6 +64,8 @@ class ExplicitStep(Workers):
     """The gradients of a decoder's adapters, or of all of it; see `Workers` for who computes what."""
 
     name = "explicit"
+    recompute = False
+    """Keep of each layer only what came in, and run it forward once more in the backward pass."""
 
     def __init__(self, model: Any, trained: Trained, *, workers: int, threads: int) -> None:
         super().__init__(trained.flat, workers=workers, threads=threads)
@@ -127,7 +129,10 @@ class ExplicitStep(Workers):
             dx = torch.zeros_like(x)  # where no label follows
             dx[row.before] = norm.backward(dhidden * self._norm, n, inverse)
             for layer in reversed(self._layers):
-                dx = layer.backward(dx, places, row.layout, kept.pop(), worker)
+                one = kept.pop()
+                if isinstance(one, Tensor):
+                    one = layer.forward(one, places, row.layout)[1]
+                dx = layer.backward(dx, places, row.layout, one, worker)
             if outer is not None:
                 outer.norm.add_((dhidden * n).sum(0))
                 outer.embedding.index_add_(0, row.ids[0], dx)
@@ -147,12 +152,13 @@ class ExplicitStep(Workers):
             positions, self._frequencies, scales[1]
         )
 
-    def _up(self, row: Row, places: Places) -> tuple[Tensor, list[Kept]]:
+    def _up(self, row: Row, places: Places) -> tuple[Tensor, list[Kept | Tensor]]:
         x = self._embedding.index_select(0, row.ids[0])
-        kept = []
+        kept: list[Kept | Tensor] = []
         for layer in self._layers:
-            x, one = layer.forward(x, places, row.layout)
-            kept.append(one)
+            out, one = layer.forward(x, places, row.layout)
+            kept.append(x if self.recompute else one)
+            x = out
         return x, kept
 
     def _projections(self) -> Iterator[Product]:

@@ -1,0 +1,58 @@
+"""The shape of a decoder, as its config.json tells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Layers of width D with H query and K key heads of S numbers, an inner width I, and V words."""
+
+    layers: int
+    width: int
+    inner: int
+    heads: int
+    keys: int
+    size: int
+    words: int
+    tied: bool
+    normed_heads: bool = False
+    """Whether queries and keys have norms of their own (Qwen3)."""
+
+    @property
+    def layer_matrices(self) -> int:
+        """Parameters of the matrices of one layer: q, k, v, o, gate, up and down."""
+        return self.width * self.size * 2 * (self.heads + self.keys) + 3 * self.width * self.inner
+
+    @property
+    def embeddings(self) -> int:
+        """Parameters of the embedding and the head, once where they are tied."""
+        return self.words * self.width * (1 if self.tied else 2)
+
+    @property
+    def parameters(self) -> int:
+        """All matrices; norms and biases, under a thousandth, are left out."""
+        return self.layers * self.layer_matrices + self.embeddings
+
+
+def of_config(config: Mapping[str, Any]) -> Shape | None:
+    """The shape that a config.json tells; None where it tells no such decoder."""
+    try:
+        heads = int(config["num_attention_heads"])
+        width = int(config["hidden_size"])
+        return Shape(
+            layers=int(config["num_hidden_layers"]),
+            width=width,
+            inner=int(config["intermediate_size"]),
+            heads=heads,
+            keys=int(config.get("num_key_value_heads") or heads),
+            size=int(config.get("head_dim") or width // heads),
+            words=int(config["vocab_size"]),
+            tied=bool(config.get("tie_word_embeddings")),
+            normed_heads=config.get("model_type") == "qwen3",
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
