@@ -10,6 +10,7 @@ import click
 
 from ..errors import ModelyardError, ProjectError
 from ..flow import STEPS, Done, Walk, forecast, left_out, line
+from ..train.parallel import team
 from .place import Place
 from .progress import watcher
 from .table import duration, table
@@ -34,6 +35,15 @@ def up(voice: Voice, folder: Path, to: str | None, again: str | None) -> None:
                 where=str(place.file),
                 try_=f"{left_out(place.project)[name]} in the project file",
             )
+    if team.started():
+        with team.team() as first:
+            if first:
+                _up(voice, place, to, again)
+    else:
+        _up(voice, place, to, again)
+
+
+def _up(voice: Voice, place: Place, to: str | None, again: str | None) -> None:
     watch = watcher(voice, lambda: _plan(place))
     walk = Walk(place.yard, threads=place.threads, watcher=watch, to=to, again=again)
     try:

@@ -25,6 +25,7 @@ from .. import allocator
 from ..here import Job, Ran, train_here
 from ..material import gather
 from ..settings import Parallel
+from . import team
 from .place import check_fits, take_place
 
 JOIN_S = 0.2  # between two looks at the processes
@@ -40,6 +41,10 @@ def run_together(
     one that died; the others are then ended. config: the base's config.json.
     """
     check_fits(parallel, config)
+    shape = ", ".join(f"{name} {count}" for name, count in parallel.model_dump().items() if count > 1)
+    if team.started():
+        why = "the project asks for it, and its processes were started together"
+        return team.lead(job, report), Choice("train.parallel", shape, why)
     processes = parallel.processes
     threads = max(1, job.threads // processes)
     told = multiprocessing.get_context("spawn").SimpleQueue()
@@ -91,14 +96,9 @@ def _process(rank: int, processes: int, job: Job, meet: Path, parent: int, told:
     allocator.tune()
     torch.set_num_threads(job.threads)
     report = (lambda *a, **k: told.put(("report", (a, k)))) if rank == 0 else _mute
-    train = job.train
-    assert train.parallel is not None
     try:
         dist.init_process_group("gloo", init_method=f"file://{meet}", rank=rank, world_size=processes)
-        place = take_place(train.parallel)
-        config = json.loads((job.base / "config.json").read_text("utf-8"))
-        material = gather(job.corpus, Prompter(job.base), train, config.get("vocab_size") or 1 << 62)
-        ran, _ = train_here(job, material, report, place)
+        ran = take_part(job, report)
         if rank == 0:
             told.put(("ran", ran))
         dist.barrier()
@@ -108,6 +108,17 @@ def _process(rank: int, processes: int, job: Job, meet: Path, parent: int, told:
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
+
+
+def take_part(job: Job, report: Callable[..., None]) -> Ran | Output:
+    """This process's part of a job, among those of its process group."""
+    train = job.train
+    assert train.parallel is not None
+    place = take_place(train.parallel)
+    config = json.loads((job.base / "config.json").read_text("utf-8"))
+    material = gather(job.corpus, Prompter(job.base), train, config.get("vocab_size") or 1 << 62)
+    ran, _ = train_here(job, material, report, place)
+    return ran
 
 
 def _mute(*_: Any, **__: Any) -> None:

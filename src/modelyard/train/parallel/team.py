@@ -1,0 +1,71 @@
+"""Processes that torchrun started, here or on several machines that share a folder: one runs the line.
+
+The first process does what `up` does; the others wait until it has a model to train, take their part in that,
+and wait again. Nothing but the job's paths and settings goes to them by the process group.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+WAIT = timedelta(days=30)  # the first process may be busy with other steps for long
+
+
+def started() -> bool:
+    """Whether torchrun, or something that sets its variables, started this process as one of several."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
+
+
+@contextmanager
+def team() -> Iterator[bool]:
+    """Meet the other processes; whether this is the first. For the others the block is to do nothing.
+
+    When the first leaves, all end.
+    """
+    from torch import distributed as dist
+
+    dist.init_process_group("gloo", timeout=WAIT)
+    try:
+        if dist.get_rank() == 0:
+            try:
+                yield True
+            finally:
+                dist.broadcast_object_list([None], src=0)
+        else:
+            _follow()
+            yield False
+    finally:
+        dist.destroy_process_group()
+
+
+def _follow() -> None:
+    from torch import distributed as dist
+
+    from .start import take_part
+
+    while True:
+        told: list[Any] = [None]
+        dist.broadcast_object_list(told, src=0)
+        if told[0] is None:
+            return
+        take_part(told[0], _mute)
+
+
+def lead(job: Any, report: Callable[..., None]) -> Any:
+    """Have all processes of the team train; what became of it. Called by the first."""
+    from torch import distributed as dist
+
+    from .place import check_world
+    from .start import take_part
+
+    check_world(job.train.parallel, dist.get_world_size())
+    dist.broadcast_object_list([job], src=0)
+    return take_part(job, report)
+
+
+def _mute(*_: Any, **__: Any) -> None:
+    """The first process reports for all."""
