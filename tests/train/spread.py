@@ -1,6 +1,6 @@
 """Train in several processes, in many layouts, beside one process that trains alone; tell how far apart.
 
-    python tests/train/spread.py WORLD FOLDER
+    python tests/train/spread.py WORLD FOLDER [BASE]
 
 A process group is made once; every layout of WORLD processes runs in it.
 """
@@ -25,6 +25,7 @@ from transformers.models.llama import modeling_llama
 from transformers.models.qwen3 import modeling_qwen3
 
 from modelyard.train import attention, loop, whole
+from modelyard.train.load import load_model
 from modelyard.train.lora import Adapters, adapt
 from modelyard.train.packing import Order
 from modelyard.train.parallel.place import take_place
@@ -125,10 +126,46 @@ def apart(ours: Any, theirs: Any) -> float:
     )
 
 
-def process(rank: int, world: int, folder: str) -> None:
+def first_step(model: Any, trained: Any, place: Any) -> dict[str, Any]:
+    """Loss and norm of the gradient of a step of four rows, in float32."""
+    step: Any
+    if place is None or place.kind == "data":
+        step = AutogradStep(model, trained, workers=1, threads=1)
+        step.place = place
+    else:
+        step = make_step(model, trained, place, LONGEST)
+    result = step.forward_backward(loop.batch(items(), ((0, 1), (2,), (3,), (4,))))
+    return {"losses": [result.loss], "norms": [step.norm()]}
+
+
+def real(base: Path, world: int) -> dict[str, float]:
+    """A real model's first step in every layout, beside that of one process."""
+
+    def load() -> tuple[Any, Any]:
+        model = load_model(base)
+        return model, adapt(model, rank=16, scale=2.0, seed=0)
+
+    alone = first_step(*load(), None)
+    return {
+        str(layout): apart(first_step(*load(), take_place(Parallel.model_validate(layout))), alone)
+        for layout in (DATA, SHARD, TENSOR, PIPELINE)
+        if world == 2
+    }
+
+
+def process(rank: int, world: int, folder: str, base: str) -> None:
     """All layouts of this world, in this process."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet{world}", rank=rank, world_size=world)
+    found = real(Path(base), world) if base else tiny(world)
+    if rank == world - 1:
+        Path(folder, f"found{world}.json").write_text(json.dumps(found))
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def tiny(world: int) -> dict[str, float]:
+    """All cases of this world."""
     found = {}
     for name, method, layouts in CASES[world]:
         model, trained = build(name, method, world)
@@ -145,16 +182,13 @@ def process(rank: int, world: int, folder: str) -> None:
                 step = make_step(model, other, place, LONGEST)
                 flat = step.flat
             found[f"{name} {method} {layout}"] = apart(train(step, flat), alone)
-    if rank == world - 1:
-        Path(folder, f"found{world}.json").write_text(json.dumps(found))
-    dist.barrier()
-    dist.destroy_process_group()
+    return found
 
 
 def main() -> None:
-    world, folder = int(sys.argv[1]), sys.argv[2]
+    world, folder, base = int(sys.argv[1]), sys.argv[2], (*sys.argv[3:], "")[0]
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    multiprocessing.spawn(process, (world, folder), nprocs=world)
+    multiprocessing.spawn(process, (world, folder, base), nprocs=world)
     print(Path(folder, f"found{world}.json").read_text())
 
 

@@ -22,12 +22,14 @@ from tests.tiny import tiny_model
 from tests.train.stage import TRAIN, inputs
 
 from modelyard.errors import NoRoom, RecordError, TrainingError
-from modelyard.records.shapes import Workspace
+from modelyard.records.shapes import FileEntry, Inputs, SourceFiles, Workspace
 from modelyard.train import checkpoint, loop, tune
+from modelyard.train.base import run as make_base
+from modelyard.train.locate import locate
 from modelyard.train.parallel import checkpoint as spread
 from modelyard.train.parallel import start
 from modelyard.train.parallel.place import check_fits, check_world
-from modelyard.train.settings import Parallel, TuneSettings
+from modelyard.train.settings import BaseSettings, Parallel, TuneSettings
 
 HERE = Path(__file__).parent
 
@@ -57,6 +59,21 @@ def test_every_layout_takes_the_steps_of_one_process(world: int, tmp_path: Path)
     apart = json.loads(done.stdout.splitlines()[-1])
     assert len(apart) == {2: 11, 4: 6}[world]
     assert {case: far for case, far in apart.items() if not far < 1e-9} == {}
+
+
+@pytest.mark.soak
+def test_a_real_models_first_step_is_that_of_one_process(tmp_path: Path) -> None:
+    known = locate("smollm2-135m-instruct", tmp_path)
+    files = {name: FileEntry("", (known.root / name).stat().st_size) for name in known.files}
+    made = work(tmp_path / "base")
+    sources = (SourceFiles("smollm2-135m-instruct", known.root, files),)
+    make_base(BaseSettings(base="smollm2-135m-instruct"), Inputs({}, sources), made)
+    command = [sys.executable, str(HERE / "spread.py"), "2", str(tmp_path), str(made.out)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    apart = json.loads(done.stdout.splitlines()[-1])
+    assert len(apart) == 4
+    assert {layout: far for layout, far in apart.items() if not far < 1e-5} == {}
 
 
 def test_a_model_trained_by_two_processes_is_that_of_one(wide: Path, corpus: Path, tmp_path: Path) -> None:

@@ -63,23 +63,24 @@ class Ran:
 
 def train_here(
     job: Job, material: Material, report: Callable[..., None], place: Place | None = None
-) -> tuple[Ran | Output, Trained]:
-    """This process's part of a run, from its last checkpoint to its end.
+) -> tuple[Ran | Output, Trained | None]:
+    """This process's part of a run, from its last checkpoint to its end, and what it has learned.
 
-    An Output stands for a search's trial that fell apart.
+    An Output stands for a search's trial that fell apart, and None for what no process has whole.
     """
     train = job.train
     made = budget.load(job.state)
     cut, fitted = (made.cut, []) if made is not None else _fit(job, material, place)
     report("loading the model")
-    model, trained = load_trained(job)
-    step, choice = _step(job, model, trained, material, cut, place)
-    del model
+    model, whole = load_trained(job)
+    step, choice = _step(job, model, whole, material, cut, place)
+    trained: Trained | None = whole
+    flat, named = whole.flat, whole.named
+    if hasattr(step, "flat"):
+        flat, named, trained = step.flat, step.state, None
+    del model, whole
     choices = [choice]
     try:
-        flat, named = trained.flat, trained.named
-        if hasattr(step, "flat"):  # of a layout in which no process has all of it
-            flat, named = step.flat, step.state
         if job.teacher is not None and train.distil is not None:
             from .load import load_teacher
 

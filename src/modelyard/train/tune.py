@@ -54,7 +54,7 @@ def run(settings: TuneSettings, inputs: Inputs, workspace: Workspace) -> Output:
         workspace.threads,
         began,
     )
-    trained: Trained
+    trained: Trained | None
     if train.parallel is None or train.parallel.processes == 1:
         ran, trained = train_here(job, material, workspace.report)
     else:
@@ -65,6 +65,7 @@ def run(settings: TuneSettings, inputs: Inputs, workspace: Workspace) -> Output:
         trained = _learned(job)
     if isinstance(ran, Output):
         return ran
+    assert trained is not None
     choices += ran.choices
     facts = ran.facts | _facts(ran, trained, base.folder)
     name = base.json("base.json").get("name", "")

@@ -33,6 +33,9 @@ class MeshStep(ABC):
     def __init__(self, parameters: Mapping[str, nn.Parameter], place: Place) -> None:
         self.place = place
         self.parameters = dict(parameters)
+        for parameter in self.parameters.values():
+            if not isinstance(parameter, DTensor):  # maybe a view of the whole model, which is to be let go
+                parameter.data = parameter.data.clone()
         held = [local(parameter).detach().reshape(-1) for parameter in self.parameters.values()]
         self.flat = torch.cat(held) if held else torch.zeros(0)
         self.gradient = torch.zeros_like(self.flat)

@@ -66,9 +66,6 @@ class PipelineStep(MeshStep):
             for name, parameter in trained_parameters(model, trained).items()
             if self._holds(name, layers)
         }
-        if self._learns:  # views of the whole model's tensor, which can now be let go
-            for parameter in held.values():
-                parameter.data = parameter.data.clone()
         stage = Stage(decoder, longest, first=self._first, last=self._last, layers=layers)
         stream = torch.zeros(1, longest, model.config.hidden_size, dtype=output.weight.dtype)
         stream.requires_grad_()
