@@ -124,7 +124,7 @@ def check_world(parallel: Parallel, world: int) -> None:
         raise TrainingError(
             f"the layout needs {parallel.processes} processes, and there are {world}",
             where="train.parallel",
-            try_=f"as many processes, or a layout of {world}: {{data: {world}}}",
+            try_=f"as many processes, or a layout of {world}",
         )
 
 
