@@ -13,7 +13,7 @@ from ..estimate.shape import Shape, of_config
 from ..records.shapes import Choice
 
 GIB = 2**30
-SHARE = 0.92  # of what is available: the prediction's worst error on this machine was 8%
+SHARE = 0.92  # of what is available may be taken: a prediction is not exact, and others use memory, too
 
 
 @dataclass(frozen=True, slots=True)
