@@ -1,7 +1,7 @@
 """A checkpoint that any layout can read: values by name, written by all processes at once.
 
-torch.distributed.checkpoint cuts and joins what is spread. A folder is whole or is not there: the pointer
-beside it, replaced last, names the one that counts.
+torch.distributed.checkpoint cuts and joins what is spread. Two folders take turns: the pointer beside them,
+replaced last, names the one that counts, and the other is the one that is written.
 """
 
 from __future__ import annotations
@@ -20,12 +20,16 @@ from torch import Tensor
 from torch import distributed as dist
 from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
 from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.filesystem import FileSystemWriter
+from torch.distributed.checkpoint.planner import SavePlan, SavePlanner
+from torch.distributed.checkpoint.storage import WriteResult
+from torch.futures import Future
 
 from ...errors import NoRoom, RecordError
 from ..checkpoint import Progress
 from ..saving import FULL, write_json
 
-POINTER = "spread.json"
+POINTER, FOLDERS = "spread.json", ("spread-a", "spread-b")
 Named = Callable[[Tensor], Mapping[str, Tensor]]
 """Where each trained value lies in a tensor laid out like this process's trained one."""
 
@@ -34,18 +38,15 @@ def save(
     state: Path, named: Named, flat: Tensor, optimizer: torch.optim.Optimizer, progress: Progress
 ) -> None:
     """Replace the checkpoint in `state`; all processes call it at once. Raises NoRoom on a full disk."""
-    folder = state / f"spread-{progress.step}"
-    if _first():
-        shutil.rmtree(folder, ignore_errors=True)  # of a start that was killed while it wrote
-    _wait()
+    folder = state / _first_says(lambda: _clear(state))
     try:
         with _quiet():
             tensors = _tensors(named, flat, optimizer)
-            state_dict_saver.save(tensors, checkpoint_id=folder, no_dist=not dist.is_initialized())
+            state_dict_saver.save(tensors, storage_writer=_Writer(folder), no_dist=not dist.is_initialized())
     except CheckpointException as error:
         causes = [cause for cause, _ in error.failures.values()]
         if not any(isinstance(cause, OSError) and cause.errno in FULL for cause in causes):
-            raise
+            raise causes[0] from None  # torch's own is no Exception
         if _first():
             shutil.rmtree(folder, ignore_errors=True)
         raise NoRoom(
@@ -55,11 +56,31 @@ def save(
         ) from None
     if _first():
         kept = optimizer.state[optimizer.param_groups[0]["params"][0]]
-        write_json(state / POINTER, asdict(progress) | {"optimizer_step": float(kept["step"])})
-        for old in state.glob("spread-*"):
-            if old != folder:
-                shutil.rmtree(old, ignore_errors=True)
+        told = {"folder": folder.name, "optimizer_step": float(kept["step"])}
+        write_json(state / POINTER, asdict(progress) | told)
+        for name in FOLDERS:
+            if name != folder.name:
+                shutil.rmtree(state / name, ignore_errors=True)
     _wait()
+
+
+class _Writer(FileSystemWriter):
+    def write_data(self, plan: SavePlan, planner: SavePlanner) -> Future[list[WriteResult]]:
+        try:
+            return super().write_data(plan, planner)
+        except RuntimeError as error:  # torch's file format says of a full disk that its position is odd
+            cause: BaseException | None = error
+            while cause is not None and not isinstance(cause, OSError):
+                cause = cause.__context__
+            raise cause or error from None
+
+
+def _clear(state: Path) -> str:
+    """Make room for the folder that is to be written; its name."""
+    told = _told(state) if (state / POINTER).is_file() else {}
+    name = FOLDERS[told.get("folder") == FOLDERS[0]]
+    shutil.rmtree(state / name, ignore_errors=True)  # of a start that was killed while it wrote
+    return name
 
 
 def step_of(state: Path) -> int:
@@ -73,13 +94,13 @@ def load(state: Path, named: Named, flat: Tensor, optimizer: torch.optim.Optimiz
     Raises RecordError when it is damaged or belongs to another run.
     """
     told = _told(state)
-    after = told.pop("optimizer_step")
+    folder, after = state / told.pop("folder"), told.pop("optimizer_step")
     progress = Progress(**told)
     try:
         with _quiet():
             state_dict_loader.load(
                 _tensors(named, flat, optimizer),
-                checkpoint_id=state / f"spread-{progress.step}",
+                checkpoint_id=folder,
                 no_dist=not dist.is_initialized(),
             )
     except (CheckpointException, RuntimeError, OSError) as error:
@@ -97,7 +118,8 @@ def _tensors(named: Named, flat: Tensor, optimizer: torch.optim.Optimizer) -> di
 def _told(state: Path) -> dict[str, Any]:
     try:
         told: dict[str, Any] = json.loads((state / POINTER).read_text("utf-8"))
-        int(told["step"])
+        if not (isinstance(told["step"], int) and told["folder"] in FOLDERS):
+            raise ValueError(told)
     except (ValueError, KeyError, TypeError):
         raise _damaged(state) from None
     return told
@@ -120,6 +142,14 @@ def _quiet() -> Iterator[None]:
 
 def _first() -> bool:
     return not dist.is_initialized() or dist.get_rank() == 0
+
+
+def _first_says(told: Callable[[], str]) -> str:
+    """What the first process finds, the others having waited for it."""
+    box = [told() if _first() else ""]
+    if dist.is_initialized():
+        dist.broadcast_object_list(box, src=0)
+    return box[0]
 
 
 def _wait() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -26,12 +27,22 @@ class Stage(nn.Module):
     Between stages travels the stream of each row, [1, longest, D]: the places behind a row's end are zero.
     """
 
-    def __init__(self, decoder: Any, longest: int, *, first: bool, last: bool, layers: range) -> None:
+    def __init__(
+        self,
+        decoder: Any,
+        longest: int,
+        narrowly: Callable[[], AbstractContextManager[object]],
+        *,
+        first: bool,
+        last: bool,
+        layers: range,
+    ) -> None:
         super().__init__()
         decoder.layers = nn.ModuleList(decoder.layers[at] for at in layers)
         if not last:
             decoder.norm = nn.Identity()
         self.decoder, self._first, self._longest = decoder, first, longest
+        self._narrowly = narrowly
         self.rows: Sequence[Row] = ()
         self.at = 0
 
@@ -41,9 +52,10 @@ class Stage(nn.Module):
         self.at += 1
         length = row.ids.shape[1]
         came = self.decoder.embed_tokens(row.ids) if self._first else x[:, :length]
-        out = self.decoder(
-            inputs_embeds=came, position_ids=row.positions, use_cache=False, layout=row.layout
-        ).last_hidden_state
+        with self._narrowly():
+            out = self.decoder(
+                inputs_embeds=came, position_ids=row.positions, use_cache=False, layout=row.layout
+            ).last_hidden_state.to(came.dtype)
         return nn.functional.pad(out, (0, 0, 0, self._longest - length))
 
 
@@ -66,7 +78,7 @@ class PipelineStep(MeshStep):
             for name, parameter in trained_parameters(model, trained).items()
             if self._holds(name, layers)
         }
-        stage = Stage(decoder, longest, first=self._first, last=self._last, layers=layers)
+        stage = Stage(decoder, longest, self.narrowly, first=self._first, last=self._last, layers=layers)
         stream = torch.zeros(1, longest, model.config.hidden_size, dtype=output.weight.dtype)
         stream.requires_grad_()
         told = torch.zeros(1, 1) if self._first else stream
