@@ -6,6 +6,7 @@ There is no random state in it: the order of the samples follows from the seed a
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,8 +37,17 @@ class Progress:
     """What the gradient was computed times, at the last step."""
 
 
-def save(state: Path, flat: Tensor, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
-    """Replace the checkpoint in `state`. Raises NoRoom when the disk is full; the one before it stays."""
+def save(
+    state: Path,
+    flat: Tensor,
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
+    named: Callable[[Tensor], Mapping[str, Tensor]] | None = None,
+) -> None:
+    """Replace the checkpoint in `state`. Raises NoRoom when the disk is full; the one before it stays.
+
+    `named`: where each value lies in a tensor laid out like `flat`, which several processes ask to go on.
+    """
     kept = optimizer.state[optimizer.param_groups[0]["params"][0]]
     tensors = {
         "trained": flat.detach(),
@@ -50,7 +60,14 @@ def save(state: Path, flat: Tensor, optimizer: torch.optim.Optimizer, progress: 
         "seconds": torch.tensor([progress.seconds], dtype=torch.float64),
         "scale": torch.tensor([progress.scale or 1.0], dtype=torch.float64),
     }
-    write_tensors(state / NAME, tensors, {"step": str(progress.step), "tokens": str(progress.tokens)})
+    told = {"step": str(progress.step), "tokens": str(progress.tokens)}
+    if named is not None:
+        places = {
+            name: (view.storage_offset() - flat.storage_offset(), view.shape)
+            for name, view in named(flat.detach()).items()
+        }
+        told["places"] = json.dumps(places)
+    write_tensors(state / NAME, tensors, told)
 
 
 def every(step_s: float, save_s: float) -> int:
@@ -68,14 +85,41 @@ def step_of(state: Path) -> int:
     return int(header["__metadata__"]["step"])
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a checkpoint holds: the values and both moments [N], and where each value lies, if it tells."""
+
+    progress: Progress
+    trained: Tensor
+    first_moment: Tensor
+    second_moment: Tensor
+    optimizer_step: float
+    places: dict[str, tuple[int, tuple[int, ...]]]
+    """By name: from which value on, and the shape."""
+
+
 def load(state: Path, flat: Tensor, optimizer: torch.optim.Optimizer) -> Progress:
     """Put `flat` and `optimizer` back to where the checkpoint in `state` was; without one, nothing changes.
 
     Raises RecordError when the file is damaged or belongs to another run.
     """
-    path = state / NAME
-    if not path.is_file():
+    if not (state / NAME).is_file():
         return Progress()
+    kept = read(state)
+    if kept.trained.shape != flat.shape:
+        raise damaged(state)
+    flat.detach().copy_(kept.trained)
+    optimizer.state[optimizer.param_groups[0]["params"][0]] = {
+        "step": torch.tensor(kept.optimizer_step),
+        "exp_avg": kept.first_moment,
+        "exp_avg_sq": kept.second_moment,
+    }
+    return kept.progress
+
+
+def read(state: Path) -> Kept:
+    """The checkpoint in `state`. Raises RecordError when the file is damaged."""
+    path = state / NAME
     from safetensors import safe_open
 
     try:
@@ -92,19 +136,22 @@ def load(state: Path, flat: Tensor, optimizer: torch.optim.Optimizer) -> Progres
             tensors["skipped"].tolist(),
             float(tensors["scale"].item()),
         )
-        if tensors["trained"].shape != flat.shape:
-            raise ValueError("another size")
-        flat.detach().copy_(tensors["trained"])
-        parameter = optimizer.param_groups[0]["params"][0]
-        optimizer.state[parameter] = {
-            "step": tensors["optimizer_step"].reshape(()),
-            "exp_avg": tensors["first_moment"].clone(),
-            "exp_avg_sq": tensors["second_moment"].clone(),
-        }
+        return Kept(
+            progress,
+            tensors["trained"],
+            tensors["first_moment"].clone(),
+            tensors["second_moment"].clone(),
+            float(tensors["optimizer_step"].item()),
+            {name: (at, tuple(shape)) for name, (at, shape) in json.loads(told.get("places", "{}")).items()},
+        )
     except (SourceError, ValueError, KeyError, TypeError):
-        raise RecordError(
-            "the checkpoint of this run is damaged",
-            where=str(path),
-            try_="remove that file: the run starts anew",
-        ) from None
-    return progress
+        raise damaged(state) from None
+
+
+def damaged(state: Path) -> RecordError:
+    """What is told of a file that cannot be read, or is of another run."""
+    return RecordError(
+        "the checkpoint of this run is damaged",
+        where=str(state / NAME),
+        try_="remove that file: the run starts anew",
+    )

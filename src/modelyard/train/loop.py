@@ -147,13 +147,18 @@ def load(
     named: Callable[[Tensor], Mapping[str, Tensor]] | None,
     flat: Tensor,
     adamw: torch.optim.AdamW,
+    *,
+    together: bool = False,
 ) -> Progress:
     """Put `flat` and `adamw` back to the newest checkpoint in `state`, of one process or of many."""
-    if named is not None and (state / "spread.json").is_file():
+    if named is not None and (together or (state / "spread.json").is_file()):
         from .parallel import checkpoint as spread
 
-        if spread.step_of(state) >= checkpoint.step_of(state):
-            return spread.load(state, named, flat, adamw)
+        alone = checkpoint.step_of(state)
+        if (state / spread.POINTER).is_file() and spread.step_of(state) >= alone:
+            return spread.load(state, named, flat, adamw, together=together)
+        if together and alone >= 0:
+            return spread.take_over(state, named, flat, adamw)
     return checkpoint.load(state, flat, adamw)
 
 
@@ -171,12 +176,12 @@ def _save(run: Run, adamw: torch.optim.AdamW, progress: Progress) -> None:
 
         spread.save(run.state, run.named, run.flat, adamw, progress)
     else:
-        checkpoint.save(run.state, run.flat, adamw, progress)
+        checkpoint.save(run.state, run.flat, adamw, progress, run.named)
 
 
 def _load(run: Run, adamw: torch.optim.AdamW) -> Progress:
     """The newest checkpoint, by whichever layout it was written."""
-    progress = load(run.state, run.named, run.flat, adamw)
+    progress = load(run.state, run.named, run.flat, adamw, together=run.together)
     if progress.scale is None:
         progress.scale = run.step.scale
     run.step.scale = progress.scale

@@ -7,6 +7,7 @@ replaced last, names the one that counts, and the other is the one that is writt
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -23,9 +24,11 @@ from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystemWriter
 from torch.distributed.checkpoint.planner import SavePlan, SavePlanner
 from torch.distributed.checkpoint.storage import WriteResult
+from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.futures import Future
 
 from ...errors import NoRoom, RecordError
+from .. import checkpoint as alone
 from ..checkpoint import Progress
 from ..saving import FULL, write_json
 
@@ -88,9 +91,12 @@ def step_of(state: Path) -> int:
     return int(_told(state)["step"]) if (state / POINTER).is_file() else 0
 
 
-def load(state: Path, named: Named, flat: Tensor, optimizer: torch.optim.Optimizer) -> Progress:
+def load(
+    state: Path, named: Named, flat: Tensor, optimizer: torch.optim.Optimizer, *, together: bool = False
+) -> Progress:
     """Put `flat` and `optimizer` back to where the checkpoint in `state` was, whatever layout wrote it.
 
+    `together`: all processes ask at once; else this one alone, though there may be others that wait.
     Raises RecordError when it is damaged or belongs to another run.
     """
     told = _told(state)
@@ -101,12 +107,45 @@ def load(state: Path, named: Named, flat: Tensor, optimizer: torch.optim.Optimiz
             state_dict_loader.load(
                 _tensors(named, flat, optimizer),
                 checkpoint_id=folder,
-                no_dist=not dist.is_initialized(),
+                no_dist=not together,
             )
     except (CheckpointException, RuntimeError, OSError) as error:
+        if "gloo" in str(error):  # another process is gone, and the checkpoint as it was
+            raise
         raise _damaged(state) from error
     optimizer.state[optimizer.param_groups[0]["params"][0]]["step"].fill_(after)
     return progress
+
+
+def take_over(state: Path, named: Named, flat: Tensor, optimizer: torch.optim.Optimizer) -> Progress:
+    """The same from a checkpoint that a process alone has written; each process takes what it holds."""
+    kept = alone.read(state)
+    moments = optimizer.state[optimizer.param_groups[0]["params"][0]]
+    parts = (
+        (flat.detach(), kept.trained),
+        (moments["exp_avg"], kept.first_moment),
+        (moments["exp_avg_sq"], kept.second_moment),
+    )
+    try:
+        for of, whole in parts:
+            for name, view in named(of).items():
+                at, shape = kept.places[name]
+                _fill(view, whole[at : at + math.prod(shape)].view(shape))
+    except (KeyError, RuntimeError):
+        raise alone.damaged(state) from None
+    moments["step"].fill_(kept.optimizer_step)
+    return kept.progress
+
+
+def _fill(view: Tensor, value: Tensor) -> None:
+    """Set `view`, all of it or this process's part of it, to `value`, which is there as a whole."""
+    if view.shape != value.shape:
+        raise KeyError(value.shape)
+    if isinstance(view, DTensor):
+        spread = distribute_tensor(value, view.device_mesh, view.placements, src_data_rank=None)
+        view.to_local().copy_(spread.to_local())
+    else:
+        view.copy_(value)
 
 
 def _tensors(named: Named, flat: Tensor, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

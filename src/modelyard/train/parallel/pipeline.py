@@ -82,7 +82,7 @@ class PipelineStep(MeshStep):
         stream = torch.zeros(1, longest, model.config.hidden_size, dtype=output.weight.dtype)
         stream.requires_grad_()
         told = torch.zeros(1, 1) if self._first else stream
-        self._stage, self._head = stage, Head(self._output, None)
+        self._stage, self._head = stage, Head(self._output, getattr(output, "bias", None))
         group = place.model.get_group()
         made = PipelineStage(
             stage, self._number, self._stages, CPU, input_args=told, output_args=stream, group=group

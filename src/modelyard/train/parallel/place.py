@@ -12,6 +12,7 @@ from torch import distributed as dist
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 from ...errors import TrainingError
+from ..explicit.step import FAMILY
 from ..row import Row
 from ..settings import Parallel
 
@@ -130,12 +131,19 @@ def check_world(parallel: Parallel, world: int) -> None:
 
 def check_fits(parallel: Parallel, config: Any) -> None:
     """Raises TrainingError where a model of this config.json cannot be cut into so many parts."""
-    layers = int(config["num_hidden_layers"])
-    if parallel.pipeline > layers:
+    if parallel.pipeline > 1 and parallel.pipeline > (layers := int(config["num_hidden_layers"])):
         raise TrainingError(
             f"{layers} layers cannot be dealt to {parallel.pipeline} stages",
             where="train.parallel.pipeline",
             try_=f"pipeline: {layers} at most",
+        )
+    if parallel.tensor == 1:
+        return
+    if config["model_type"] not in FAMILY:
+        raise TrainingError(
+            f"how to cut the products of a {config['model_type']} is not known",
+            where="train.parallel.tensor",
+            try_="shard or pipeline",
         )
     heads = int(config["num_attention_heads"])
     parts = (heads, int(config.get("num_key_value_heads") or heads), int(config["intermediate_size"]))

@@ -29,6 +29,8 @@ class ShardedStep(MeshStep):
         tied = output.weight is self._decoder.embed_tokens.weight
         # The head is read outside of the modules: whole where it is frozen, else gathered each time.
         frozen = output.weight.detach() if self._learns else output.weight.detach().clone()
+        bias: Tensor | None = getattr(output, "bias", None)
+        bias = None if bias is None else bias.detach().clone()
         mesh = place.mesh if place.data.size() > 1 else place.model  # copies of shards, or shards alone
         modules = [*self._decoder.layers, self._decoder, *([] if tied else [output])]
         for module in modules:
@@ -40,7 +42,7 @@ class ShardedStep(MeshStep):
         if tied:
             output.weight = self._decoder.embed_tokens.weight
         self._output = output.weight
-        self._head = Head(frozen, None)
+        self._head = Head(frozen, bias)
         super().__init__(trained_parameters(model, trained), place)
 
     def together(self) -> None:

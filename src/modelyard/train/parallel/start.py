@@ -115,6 +115,12 @@ def take_part(job: Job, report: Callable[..., None]) -> Ran | Output:
     train = job.train
     assert train.parallel is not None
     place = take_place(train.parallel)
+    if not job.base.is_dir():
+        raise TrainingError(
+            f"process {dist.get_rank() + 1} of {dist.get_world_size()} does not see {job.base}",
+            where="torchrun",
+            try_="a project folder that all machines share, under the same path",
+        )
     config = json.loads((job.base / "config.json").read_text("utf-8"))
     material = gather(job.corpus, Prompter(job.base), train, config.get("vocab_size") or 1 << 62)
     ran, _ = train_here(job, material, report, place)

@@ -7,11 +7,16 @@ and wait again. Nothing but the job's paths and settings goes to them by the pro
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+from ...errors import TrainingError
+
+_busy = threading.Event()  # set while the team trains
 WAIT = timedelta(days=30)  # the first process may be busy with other steps for long
 
 
@@ -24,7 +29,8 @@ def started() -> bool:
 def team() -> Iterator[bool]:
     """Meet the other processes; whether this is the first. For the others the block is to do nothing.
 
-    When the first leaves, all end.
+    When the first leaves, all end. Where it leaves a job by an error, the others are in the midst of it: its
+    end closes their connections, and that ends them.
     """
     from torch import distributed as dist
 
@@ -34,7 +40,8 @@ def team() -> Iterator[bool]:
             try:
                 yield True
             finally:
-                dist.broadcast_object_list([None], src=0)
+                if not _busy.is_set():
+                    dist.broadcast_object_list([None], src=0)
         else:
             _follow()
             yield False
@@ -63,8 +70,22 @@ def lead(job: Any, report: Callable[..., None]) -> Any:
     from .start import take_part
 
     check_world(job.train.parallel, dist.get_world_size())
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # they share this machine's threads
+    job = replace(job, threads=max(1, job.threads // here))
     dist.broadcast_object_list([job], src=0)
-    return take_part(job, report)
+    _busy.set()
+    try:
+        ran = take_part(job, report)
+    except RuntimeError as error:
+        if "gloo" not in str(error):
+            raise
+        raise TrainingError(
+            "another process of the team ended in the midst of training; its own output tells why",
+            where="train.parallel",
+            try_="the same command once more: it goes on from the last checkpoint",
+        ) from None
+    _busy.clear()
+    return ran
 
 
 def _mute(*_: Any, **__: Any) -> None:

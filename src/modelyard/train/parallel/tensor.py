@@ -11,13 +11,12 @@ from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, 
 from torch.distributed.tensor.parallel.style import ParallelStyle
 
 from ..head import Head
-from ..lora import Adapters
 from ..row import Row
 from ..teacher import hidden_states
 from ..trained import Trained
 from .mesh_step import MeshStep, local
 from .place import Place
-from .plain import make_plain, trained_parameters
+from .plain import Adapted, make_plain, trained_parameters
 
 COLUMNS = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "mlp.gate_proj", "mlp.up_proj")
 ROWS = ("self_attn.o_proj", "mlp.down_proj")
@@ -31,21 +30,20 @@ class TensorStep(MeshStep):
     def __init__(self, model: Any, trained: Trained, place: Place) -> None:
         make_plain(model, trained)
         self._decoder, self._output = model.get_decoder(), model.get_output_embeddings()
-        adapted = isinstance(trained, Adapters)
         plan: dict[str, ParallelStyle] = {}
-        for name in COLUMNS:  # an adapter's B is cut with its layer, A is whole
-            plan |= {
-                f"layers.*.{name}{part}": ColwiseParallel()
-                for part in ((".base", ".up") if adapted else ("",))
-            }
-        for name in ROWS:  # A is cut, B is whole
-            plan |= {
-                f"layers.*.{name}{part}": RowwiseParallel()
-                for part in ((".base", ".down") if adapted else ("",))
-            }
+        for name, module in self._decoder.named_modules():
+            adapted = isinstance(module, Adapted)
+            if name.endswith(COLUMNS):  # an adapter's B is cut with its layer, A is whole
+                plan |= {
+                    f"{name}{part}": ColwiseParallel() for part in ((".base", ".up") if adapted else ("",))
+                }
+            elif name.endswith(ROWS):  # A is cut, B is whole
+                plan |= {
+                    f"{name}{part}": RowwiseParallel() for part in ((".base", ".down") if adapted else ("",))
+                }
         parallelize_module(self._decoder, place.model, plan)
         self._learns = self._output.weight.requires_grad
-        self._head = Head(self._output.weight, None)
+        self._head = Head(self._output.weight, getattr(self._output, "bias", None))
         super().__init__(trained_parameters(model, trained), place)
 
     def backward(self, rows: Sequence[Row], rounds: int) -> float:
