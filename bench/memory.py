@@ -117,8 +117,10 @@ def measure(case: dict[str, Any]) -> None:
         ids = torch.randint(10, 40_000, (tokens,)).tolist()
         item = (Sample(tuple(ids), (False, *[True] * (tokens - 1))),)
         short = Sample(item[0].ids[:64], item[0].learn[:64])
-        step, _ = choose_step(model, trained, short, tokens, workers, workers)
+        stored = Path(place) / "model.safetensors"
+        step, _ = choose_step(model, trained, short, tokens, workers, workers, stored)
         del model
+        allocator.give_back()
         step.recompute = recompute  # type: ignore[union-attr]
         train = Train(learning_rate=1e-4, batch_tokens=tokens * workers, sequence_tokens=tokens)
         order = Order(0, tokens * workers, tokens, workers)

@@ -25,3 +25,11 @@ def tune() -> Choice:
         return Choice("train.allocator", "default", "the C library took no setting")
     why = "freed blocks are used again instead of being unmapped: almost no page faults in a step"
     return Choice("train.allocator", ", ".join(taken), why)
+
+
+def give_back() -> None:
+    """Return what is free to the system: what loading a model leaves is of no size that a step asks for."""
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (OSError, AttributeError):
+        return

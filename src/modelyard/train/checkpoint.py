@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..errors import RecordError, SourceError
-from .saving import write_tensors
+from .saving import read_into, write_tensors
 from .weights import safetensors_header
 
 NAME = "checkpoint.safetensors"
@@ -87,7 +87,10 @@ def step_of(state: Path) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What a checkpoint holds: the values and both moments [N], and where each value lies, if it tells."""
+    """What a checkpoint holds: the values and both moments [N], and where each value lies, if it tells.
+
+    The tensors are maps of the file.
+    """
 
     progress: Progress
     trained: Tensor
@@ -106,14 +109,16 @@ def load(state: Path, flat: Tensor, optimizer: torch.optim.Optimizer) -> Progres
     if not (state / NAME).is_file():
         return Progress()
     kept = read(state)
+    moments = optimizer.state[optimizer.param_groups[0]["params"][0]]
+    large = {
+        "trained": flat.detach(),
+        "first_moment": moments["exp_avg"],
+        "second_moment": moments["exp_avg_sq"],
+    }
     if kept.trained.shape != flat.shape:
         raise damaged(state)
-    flat.detach().copy_(kept.trained)
-    optimizer.state[optimizer.param_groups[0]["params"][0]] = {
-        "step": torch.tensor(kept.optimizer_step),
-        "exp_avg": kept.first_moment,
-        "exp_avg_sq": kept.second_moment,
-    }
+    read_into(state / NAME, large)
+    moments["step"].fill_(kept.optimizer_step)
     return kept.progress
 
 
@@ -139,8 +144,8 @@ def read(state: Path) -> Kept:
         return Kept(
             progress,
             tensors["trained"],
-            tensors["first_moment"].clone(),
-            tensors["second_moment"].clone(),
+            tensors["first_moment"],
+            tensors["second_moment"],
             float(tensors["optimizer_step"].item()),
             {name: (at, tuple(shape)) for name, (at, shape) in json.loads(told.get("places", "{}")).items()},
         )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import TrainingError
 from ..records.shapes import Choice, Fact, Output
-from . import budget, seen, taken
+from . import allocator, budget, seen, taken
 from .budget import Plan
 from .fit import Cut, fit
 from .material import Material
@@ -79,6 +79,7 @@ def train_here(
     if hasattr(step, "flat"):
         flat, named, trained = step.flat, step.state, None
     del model, whole
+    allocator.give_back()
     choices = [choice]
     try:
         if job.teacher is not None and train.distil is not None:
@@ -175,7 +176,8 @@ def _step(
     longest = train.sequence_tokens
     step: Any
     if place is None:
-        step, choice = choose_step(model, trained, sample, longest, workers, job.threads)
+        stored = job.base / "model.safetensors"
+        step, choice = choose_step(model, trained, sample, longest, workers, job.threads, stored)
     else:
         from .parallel.spread import spread
 
@@ -235,7 +237,6 @@ def _plan(
     else:
         minutes = train.budget.minutes or 0.0
         report("measuring the speed")
-        before = flat.clone()
         adamw = loop.optimizer(flat, train)
 
         def once(_: int) -> int:
@@ -247,7 +248,7 @@ def _plan(
             return sum(row.tokens for row in packed)
 
         speed = agree(budget.measure(once, minutes, agree))
-        flat.copy_(before)
+        loop.load(job.state, named, flat, adamw)  # the checkpoint that the run begins with
         wanted = agree(budget.tokens(minutes, speed, time.time() - job.began))
         why = f"{minutes:g} minutes at {speed.tokens_per_s:.0f} tokens/s, measured over {speed.seconds:.0f} s"
         choices.append(Choice("train.budget_tokens", str(wanted), why))

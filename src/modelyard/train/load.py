@@ -33,6 +33,8 @@ def load_model(folder: Path) -> Any:
             where="train.base",
             try_="a Llama, Qwen, Mistral or SmolLM model",
         ) from None
+    for parameter in model.parameters():  # of a file in float32 they are a map, all of which stays in memory
+        parameter.data = parameter.data.clone()
     return model.eval()
 
 

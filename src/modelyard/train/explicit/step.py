@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .. import allocator
 from ..head import Head
 from ..lora import Adapters
 from ..row import Row
@@ -67,7 +68,10 @@ class ExplicitStep(Workers):
     recompute = False
     """Keep of each layer only what came in, and run it forward once more in the backward pass."""
 
-    def __init__(self, model: Any, trained: Trained, *, workers: int, threads: int) -> None:
+    def __init__(
+        self, model: Any, trained: Trained, *, workers: int, threads: int, take: bool = False
+    ) -> None:
+        """take: let go of the layers' own frozen weights, one after the other, as they are copied."""
         super().__init__(trained.flat, workers=workers, threads=threads)
         decoder, head = model.get_decoder(), model.get_output_embeddings()
         adapted = isinstance(trained, Adapters)
@@ -83,7 +87,7 @@ class ExplicitStep(Workers):
         self._turned_scale = float(decoder.rotary_emb.attention_scaling)
         self._eps = float(model.config.rms_norm_eps)
         self._layers = [
-            _layer(layer, trained, model.config, first=adapted and not number)
+            _layer(layer, trained, model.config, first=adapted and not number, take=take)
             for number, layer in enumerate(decoder.layers)
         ]
         self._scores_scale = float(decoder.layers[0].self_attn.scaling)
@@ -141,7 +145,7 @@ class ExplicitStep(Workers):
     def label_losses(self, row: Row) -> Tensor:
         """The loss (nats) of each label of a row."""
         with torch.no_grad():
-            x, _ = self._up(row, self._places(row))
+            x, _ = self._up(row, self._places(row), keep=False)
             n, _ = norm.forward(x.index_select(0, row.before), self._eps)
             return self._head.losses_and_gradient(n * self._norm, row.labels)[0]
 
@@ -152,12 +156,13 @@ class ExplicitStep(Workers):
             positions, self._frequencies, scales[1]
         )
 
-    def _up(self, row: Row, places: Places) -> tuple[Tensor, list[Kept | Tensor]]:
+    def _up(self, row: Row, places: Places, *, keep: bool = True) -> tuple[Tensor, list[Kept | Tensor]]:
         x = self._embedding.index_select(0, row.ids[0])
         kept: list[Kept | Tensor] = []
         for layer in self._layers:
             out, one = layer.forward(x, places, row.layout)
-            kept.append(x if self.recompute else one)
+            if keep:
+                kept.append(x if self.recompute else one)
             x = out
         return x, kept
 
@@ -179,7 +184,7 @@ def _copy(tensor: Tensor) -> Tensor:
     return tensor.detach().clone()
 
 
-def _layer(module: Any, trained: Trained, config: Any, *, first: bool) -> Layer:
+def _layer(module: Any, trained: Trained, config: Any, *, first: bool, take: bool) -> Layer:
     adapted = isinstance(trained, Adapters)
     own = _copy if adapted else Tensor.detach
     made: dict[str, Product] = {}
@@ -191,6 +196,10 @@ def _layer(module: Any, trained: Trained, config: Any, *, first: bool) -> Layer:
             if isinstance(trained, Adapters)
             else WholeProjection(layers, before)
         )
+        if take and isinstance(trained, Adapters):
+            for one in layers:
+                one.forget()
+            allocator.give_back()  # the next table is larger than what they leave
     attention = module.self_attn
     norms = [getattr(attention, name) for name in HEAD_NORMS if hasattr(attention, name)]
     return Layer(
