@@ -136,11 +136,13 @@ def first_steps(
         losses.append(right(run, adamw, number, *rest))
         return losses[-1]
 
-    with monkeypatch.context() as patch, pytest.raises(Stop):
+    asked = settings(None, budget={"tokens": 12000})
+    with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "EVERY_S", 0.0)
         patch.setattr(checkpoint, "COST_SHARE", math.inf)
         patch.setattr(loop, "update", update)
-        tune.run(settings(None, budget={"tokens": 12000}), inputs(corpus, wide), workspace)
+        with pytest.raises(Stop):
+            tune.run(asked, inputs(corpus, wide), workspace)
     return losses
 
 
@@ -338,7 +340,7 @@ def test_a_kill_while_the_same_step_is_saved_again_leaves_what_was_saved(
 ) -> None:
     flat, adamw, _ = saved(tmp_path)
     writer = "torch.distributed.checkpoint.filesystem.FileSystemWriter.finish"
-    monkeypatch.setattr(writer, lambda *_: pytest.exit("killed"))
+    monkeypatch.setattr(writer, lambda *_, **__: pytest.exit("killed"))
     with pytest.raises(BaseException, match="killed"):
         spread.save(tmp_path, named, flat + 1, adamw, checkpoint.Progress(3, 9, 1.0, [0.1] * 3, [3, 6, 9]))
     other = torch.zeros(6)

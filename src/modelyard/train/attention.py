@@ -43,6 +43,11 @@ class Layout:
     back: Tensor
     prefix: int
 
+    def to(self, device: torch.device) -> Layout:
+        """The same with its tensors on `device`."""
+        groups = tuple(Group(group.places.to(device)) for group in self.groups)
+        return Layout(groups, self.back.to(device), self.prefix)
+
 
 def lay_out(spans: Sequence[tuple[int, int]], prefix: int) -> Layout:
     """The layout of samples at `spans` (start, stop), which all see the row's first `prefix` tokens too."""
@@ -97,7 +102,7 @@ def packed_attention(
                 try_=f"sequence_tokens: {window}",
             )
         q, k, v = (_gather(tensor, group.places) for tensor in (query, key, value))
-        if value.dtype == torch.bfloat16 and q.shape[2] <= PLAIN_TOKENS_MAX:
+        if value.dtype == torch.bfloat16 and not value.is_cuda and q.shape[2] <= PLAIN_TOKENS_MAX:
             out = _plain(q * scale, k, v)
         else:
             out = functional.scaled_dot_product_attention(
