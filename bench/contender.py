@@ -55,6 +55,7 @@ def ours(job: dict[str, Any], who: str) -> dict[str, Any]:
     from modelyard.train import allocator
 
     allocator.tune()
+    os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")  # as train.tune does
     import torch
 
     from modelyard.train import loop, packing, whole

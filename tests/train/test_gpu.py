@@ -105,13 +105,13 @@ def test_a_run_on_a_gpu_learns_as_one_on_a_cpu(
 
 @on_gpu
 @pytest.mark.parametrize("told", [{"precision": "bf16"}, {"precision": "fp16"}, {"precision": "auto"}])
-def test_a_narrow_precision_learns_on_a_gpu(
+def test_a_narrow_precision_on_a_gpu_learns_as_a_cpu_does(
     base: Path, corpus: Path, tmp_path: Path, told: dict[str, Any]
 ) -> None:
-    workspace = work(tmp_path)
+    workspace, wide = work(tmp_path / "narrow"), work(tmp_path / "wide")
     output = tune.run(settings(**told), inputs(corpus, base), workspace)
-    found = losses(workspace)
-    assert float(found[-3:].mean()) < float(found[:3].mean())
+    tune.run(settings(device="cpu"), inputs(corpus, base), wide)
+    torch.testing.assert_close(losses(workspace), losses(wide), rtol=2e-2, atol=2e-2)
     assert named(output)["train.precision"] in ("bf16", "fp16", "fp32")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -20,6 +21,8 @@ ROW_TOKENS = 16384
 
 def choose_device(train: Train) -> tuple[torch.device, Choice | None]:
     """The device, and why where it is a GPU. Raises TrainingError where one is asked for and none is here."""
+    # Rows differ in length: without it, blocks of memory of each length are kept, and new ones asked for.
+    os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
     import torch
 
     there = torch.cuda.is_available()
