@@ -25,8 +25,24 @@ def main() -> None:
     who, path = sys.argv[1:3]
     job = json.loads(Path(path).read_text("utf-8"))
     told = {"ours": ours, "autograd": ours, "trainer": trainer, "trl": trl}[who](job, who)
-    told["peak_gib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    told["peak_gib"] = peak()
     print(json.dumps(told))
+
+
+def device() -> str:
+    """Where all contenders compute."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def peak() -> float:
+    """The most memory so far, GiB: of tensors on a GPU, else resident."""
+    import torch
+
+    if device() == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def rate(job: dict[str, Any]) -> float:
@@ -39,10 +55,12 @@ def ours(job: dict[str, Any], who: str) -> dict[str, Any]:
     from modelyard.train import allocator
 
     allocator.tune()
+    os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")  # as train.tune does
     import torch
 
     from modelyard.train import loop, packing, whole
     from modelyard.train.choose_step import choose_step
+    from modelyard.train.device import ROW_TOKENS
     from modelyard.train.load import load_model
     from modelyard.train.lora import adapt
     from modelyard.train.precision import choose
@@ -51,12 +69,12 @@ def ours(job: dict[str, Any], who: str) -> dict[str, Any]:
     from modelyard.train.settings import Train
     from modelyard.train.step import AutogradStep
 
-    threads = len(os.sched_getaffinity(0))
+    threads = len(os.sched_getaffinity(0)) if device() == "cpu" else 1
     torch.set_num_threads(1)
     samples = [(Sample(tuple(one["ids"]), tuple(one["learn"])),) for one in job["samples"]]
     tokens, longest = job["tokens"], job["row_tokens"]
     train = Train(learning_rate=rate(job), warmup=0.0, batch_tokens=tokens, sequence_tokens=longest)
-    model = load_model(Path(job["base"]))
+    model = load_model(Path(job["base"]), device())
     if job["full"]:
         trained: Any = whole.take(model)
     else:
@@ -64,12 +82,15 @@ def ours(job: dict[str, Any], who: str) -> dict[str, Any]:
         load_adapter(trained, Path(job["adapter"]))
     (shortest,) = min(samples, key=length)
     if who == "ours":
-        step, _ = choose_step(model, trained, shortest, longest, threads, threads)
+        stored = Path(job["base"]) / "model.safetensors"
+        step, _ = choose_step(model, trained, shortest, longest, threads, threads, stored)
     else:
         step = AutogradStep(model, trained, workers=threads, threads=threads)
     del model
+    allocator.give_back()
     lengths = list(map(length, samples))
-    order = packing.Order(0, tokens, longest, threads)
+    row_tokens = longest if device() == "cpu" else max(longest, min(tokens, ROW_TOKENS))
+    order = packing.Order(0, tokens, row_tokens, threads)
     batches = [
         loop.batch(samples, packing.rows(range(at, at + job["rows"]), lengths, order))
         for at in range(0, job["steps"] * job["rows"], job["rows"])
@@ -125,9 +146,14 @@ def trainer(job: dict[str, Any], _: str) -> dict[str, Any]:
     )
     made.train()
     losses = [row["loss"] for row in made.state.log_history if "loss" in row]
-    return {"name": "trainer", "precision": "fp32", "losses": losses, "held": _held(model, job)} | speed(
+    return {"name": "trainer", "precision": precision(), "losses": losses, "held": _held(model, job)} | speed(
         job, clock.ends
     )
+
+
+def precision() -> str:
+    """Of the peers: their fastest here."""
+    return "bf16" if device() == "cuda" else "fp32"
 
 
 def _peft(job: dict[str, Any]) -> tuple[Any, Any]:
@@ -170,7 +196,8 @@ def _told(job: dict[str, Any]) -> dict[str, Any]:
         "logging_steps": 1,
         "save_strategy": "no",
         "report_to": [],
-        "use_cpu": True,
+        "use_cpu": device() == "cpu",
+        "bf16": device() == "cuda",
         "disable_tqdm": True,
         "dataloader_num_workers": 0,
     }
@@ -202,9 +229,7 @@ def trl(job: dict[str, Any], _: str) -> dict[str, Any]:
     if packing:
         whole = sum(len(one["ids"]) for one in job["samples"])
         told["per_device_train_batch_size"] = max(1, round(whole / job["steps"] / job["row_tokens"]))
-    arguments = SFTConfig(
-        **told, packing=packing, max_length=job["row_tokens"], bf16=False, gradient_checkpointing=False
-    )
+    arguments = SFTConfig(**told, packing=packing, max_length=job["row_tokens"], gradient_checkpointing=False)
 
     class InOrder(SFTTrainer):
         def _get_train_sampler(self, *_: Any) -> Any:
@@ -225,7 +250,7 @@ def trl(job: dict[str, Any], _: str) -> dict[str, Any]:
     made.train()
     losses = [row["loss"] for row in made.state.log_history if "loss" in row]
     tps = sum(seen[WARM:]) / (clock.ends[-1] - clock.ends[WARM - 1])
-    return {"name": "trl", "precision": "fp32", "losses": losses, "held": _held(model, job), "tps": tps}
+    return {"name": "trl", "precision": precision(), "losses": losses, "held": _held(model, job), "tps": tps}
 
 
 def _held(model: Any, job: dict[str, Any]) -> float:
@@ -235,8 +260,8 @@ def _held(model: Any, job: dict[str, Any]) -> float:
     model.eval()
     with torch.no_grad():
         for one in job["held"]:
-            ids = torch.tensor([one["ids"]])
-            wanted = torch.tensor(_labels(one))
+            ids = torch.tensor([one["ids"]], device=model.device)
+            wanted = torch.tensor(_labels(one), device=model.device)
             logits = model(ids).logits[0, :-1]
             total += torch.nn.functional.cross_entropy(logits, wanted[1:], reduction="sum").item()
             labels += sum(one["learn"])

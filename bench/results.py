@@ -73,11 +73,14 @@ class Figure:
         return body | {"ratio": ratio, "goal": goal, "met": self.met, "why": why}
 
 
-def write(name: str, figures: Sequence[Figure], *, folder: Path = FOLDER) -> None:
-    """Put a run's figures into results/NAME.json of `folder`, then make RESULTS.md anew."""
+def write(name: str, figures: Sequence[Figure], *, folder: Path = FOLDER, kind: str | None = None) -> None:
+    """Put a run's figures into results/NAME.json of `folder`, then make RESULTS.md anew.
+
+    `kind`: of the machine, where its processor does not decide it.
+    """
     path = folder / "results" / f"{name}.json"
     old: list[Row] = json.loads(path.read_text("utf-8")) if path.exists() else []
-    rows = merge(old, [figure.row() | origin() for figure in figures])
+    rows = merge(old, [figure.row() | origin(kind) for figure in figures])
     text = json.dumps(rows, ensure_ascii=False, indent=1, sort_keys=True, allow_nan=False)
     write_whole(path, text.encode() + b"\n")
     write_whole(folder / "RESULTS.md", markdown(folder / "results").encode())
@@ -98,7 +101,7 @@ def merge(old: Iterable[Row], new: Sequence[Row]) -> list[Row]:
     return sorted(kept.values(), key=lambda row: (order[row["figure"]], row["machine"]["kind"]))
 
 
-def origin() -> Row:
+def origin(kind: str | None = None) -> Row:
     """Where and when a row was measured."""
     here = machine.this()
     versions = {"modelyard": __version__, "python": platform.python_version()}
@@ -108,7 +111,12 @@ def origin() -> Row:
         except PackageNotFoundError:
             continue
     return {
-        "machine": {"kind": here.kind, "cpu": here.cpu, "cores": here.cores, "memory_gib": here.memory_gib},
+        "machine": {
+            "kind": kind or here.kind,
+            "cpu": here.cpu,
+            "cores": here.cores,
+            "memory_gib": here.memory_gib,
+        },
         "versions": versions,
         "commit": _commit(),
         "date": datetime.now(UTC).date().isoformat(),

@@ -8,6 +8,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as some
 
+from modelyard.train.attention import lay_out
 from modelyard.train.packing import Order, plan, steps
 
 lengths_ = some.lists(some.integers(1, 100), min_size=1, max_size=40)
@@ -73,3 +74,14 @@ def test_each_worker_gets_a_row_of_about_the_same_length() -> None:
     lengths = [90, 10, 50, 50, 40, 60]
     (rows,) = itertools.islice(steps(lengths, Order(0, 300, 300, rows=2)), 1)
     assert [sum(lengths[number] for number in row) for row in rows] == [150, 150]
+
+
+@given(some.lists(some.integers(2, 40), min_size=1, max_size=9), some.integers(0, 20))
+def test_in_one_padded_group_each_token_lies_where_its_own_place_is(lengths: list[int], prefix: int) -> None:
+    ends = list(itertools.accumulate(lengths, initial=prefix))
+    layout = lay_out(list(itertools.pairwise(ends)), prefix)
+    together = layout.in_one_group()
+    (group,) = together.groups
+    assert group.places.reshape(-1)[together.back].tolist() == list(range(ends[-1]))
+    assert group.places.shape == (len(lengths), prefix + max(lengths))
+    assert layout.even is (len(lengths) == 1 or (prefix == 0 and len(set(lengths)) == 1))

@@ -55,6 +55,7 @@ FACTS: dict[str, Meaning] = {
         "nats/token", "loss on select of the default minus that of the chosen settings, paired", "high"
     ),
     "train.memory_peak_gib": Meaning("GiB", "largest resident memory while training", "low"),
+    "train.gpu_memory_peak_gib": Meaning("GiB", "most memory of the GPU that tensors took", "low"),
     "train.parameters": Meaning("parameters", "parameters that were trained", ""),
     "model.parameters": Meaning("parameters", "parameters of the whole model", ""),
     "candidate.size_mib": Meaning("MiB", "size of the model file", "low"),

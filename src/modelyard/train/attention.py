@@ -7,7 +7,7 @@ Their padding is at the right, where causality hides it, so that the attention n
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -37,11 +37,33 @@ class Layout:
     """Where the samples of a row of T tokens lie.
 
     `back` [T]: each token's place in all groups' outputs. `prefix`: tokens at the start that all samples see.
+    `even`: all samples are of one length and share nothing, so that they are a batch as they lie.
     """
 
     groups: tuple[Group, ...]
     back: Tensor
     prefix: int
+    even: bool
+
+    def to(self, device: torch.device) -> Layout:
+        """The same with its tensors on `device`; on a GPU in one group, for its padding costs less there than
+        the start of more products."""
+        one = self if device.type == "cpu" else self.in_one_group()
+        groups = tuple(Group(group.places.to(device)) for group in one.groups)
+        return replace(one, groups=groups, back=one.back.to(device))
+
+    def in_one_group(self) -> Layout:
+        """The same with all samples padded to the longest."""
+        width = max(group.places.shape[1] for group in self.groups)
+        padded, back, first, line = [], torch.empty_like(self.back), 0, 0
+        for places in (group.places for group in self.groups):
+            count, own = places.shape
+            padded.append(functional.pad(places, (0, width - own)))
+            here = (self.back >= first) & (self.back < first + places.numel())
+            at = self.back[here] - first
+            back[here] = (line + at // own) * width + at % own
+            first, line = first + places.numel(), line + count
+        return replace(self, groups=(Group(torch.cat(padded)),), back=back)
 
 
 def lay_out(spans: Sequence[tuple[int, int]], prefix: int) -> Layout:
@@ -64,7 +86,8 @@ def lay_out(spans: Sequence[tuple[int, int]], prefix: int) -> Layout:
                 back[place] = base + line * width + column  # the shared beginning: any sample's will do
         made.append(Group(torch.tensor([places + [0] * (width - len(places)) for places in group])))
         base += width * len(group)
-    return Layout(tuple(made), torch.tensor(back), prefix)
+    even = len(made) == 1 and made[0].places.numel() == len(back) and back == list(range(len(back)))
+    return Layout(tuple(made), torch.tensor(back), prefix, even)
 
 
 def packed_attention(
@@ -96,16 +119,25 @@ def packed_attention(
                 where="train.sequence_tokens",
                 try_=f"sequence_tokens: {window}",
             )
-        q, k, v = (_gather(tensor, group.places) for tensor in (query, key, value))
-        if value.dtype == torch.bfloat16 and q.shape[2] <= PLAIN_TOKENS_MAX:
+        take = _as_they_lie if layout.even else _gather
+        q, k, v = (take(tensor, group.places) for tensor in (query, key, value))
+        if value.dtype == torch.bfloat16 and not value.is_cuda and q.shape[2] <= PLAIN_TOKENS_MAX:
             out = _plain(q * scale, k, v)
         else:
             out = functional.scaled_dot_product_attention(
                 q, k, v, is_causal=True, scale=scale, enable_gqa=True
             )
         outputs.append(out.transpose(1, 2).flatten(0, 1))  # [n*S, H, D]
+    if layout.even:
+        return outputs[0].unsqueeze(0), None
     together = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
     return together.index_select(0, layout.back).unsqueeze(0), None
+
+
+def _as_they_lie(tensor: Tensor, places: Tensor) -> Tensor:
+    """[1, H, T, D] -> [n, H, S, D], where the samples are one batch already."""
+    heads, _, size = tensor.shape[1:]
+    return tensor[0].view(heads, *places.shape, size).transpose(0, 1)
 
 
 def _gather(tensor: Tensor, places: Tensor) -> Tensor:

@@ -40,7 +40,8 @@ def choose_step(
     # One worker, in this thread: what a thread of its own has taken from the allocator, it keeps.
     plain = AutogradStep(model, trained, workers=1, threads=1)
     check_packing(plain, model, sample)
-    why = unknown(model, longest) or partly_adapted(trained, model)
+    why = "it computes on a GPU" if trained.flat.is_cuda else ""
+    why = why or unknown(model, longest) or partly_adapted(trained, model)
     if not why:
         theirs = _gradient(plain, trained, sample)
         del plain

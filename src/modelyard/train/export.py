@@ -72,7 +72,7 @@ def write_model(trained: Trained, base: Path, out: Path) -> Choice:
         for name, weight in tensors.items():
             # A head that is the embedding may stand in the file under its own name as well.
             own = name if name in views else EMBEDDING
-            tensors[name] = views[own].detach().to(weight.dtype)
+            tensors[name] = views[own].detach().to("cpu", weight.dtype)
         why = "the trained weights are stored in the type of the base's"
     return write_weights(tensors, base, out, why)
 
@@ -81,7 +81,7 @@ def merge(tensors: dict[str, Tensor], layers: Iterable[tuple[str, Tensor, Tensor
     """Add scale * B A to the weight of each layer (name, A, B), in that weight's type."""
     for name, a, b in layers:
         weight = tensors[f"{name}.weight"]
-        tensors[f"{name}.weight"] = weight.float().addmm_(b, a, alpha=scale).to(weight.dtype)
+        tensors[f"{name}.weight"] = weight.float().addmm_(b.cpu(), a.cpu(), alpha=scale).to(weight.dtype)
 
 
 def write_weights(tensors: Mapping[str, Tensor], base: Path, out: Path, why: str) -> Choice:

@@ -14,12 +14,15 @@ from ..errors import TrainingError
 from ..records.shapes import Choice, Fact, Output
 from . import allocator, budget, seen, taken
 from .budget import Plan
+from .device import ROW_TOKENS, choose_device
+from .device import facts as device_facts
 from .fit import Cut, fit
 from .material import Material
 from .packing import Order, plan, steps
 from .settings import Train, TuneSettings
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from .checkpoint import Progress
@@ -70,9 +73,10 @@ def train_here(
     """
     train = job.train
     made = budget.load(job.state)
-    cut, fitted = (made.cut, []) if made is not None else _fit(job, material, place)
+    device, told = choose_device(train)
+    cut, fitted = (made.cut, []) if made is not None else _fit(job, material, place, device)
     report("loading the model")
-    model, whole = load_trained(job)
+    model, whole = load_trained(job, device)
     step, choice = _step(job, model, whole, material, cut, place)
     trained: Trained | None = whole
     flat, named = whole.flat, whole.named
@@ -80,12 +84,12 @@ def train_here(
         flat, named, trained = step.flat, step.state, None
     del model, whole
     allocator.give_back()
-    choices = [choice]
+    choices = [choice] if told is None else [told, choice]
     try:
         if job.teacher is not None and train.distil is not None:
             from .load import load_teacher
 
-            step.teacher = load_teacher(job.teacher, train.distil)
+            step.teacher = load_teacher(job.teacher, train.distil, device)
         if made is None:
             made = _plan(job, step, flat, named, material, cut, report, place)
             made = replace(made, choices=(*((one.name, one.value, one.why) for one in fitted), *made.choices))
@@ -124,6 +128,7 @@ def train_here(
                 raise
             return taken.fallen(apart, made, view, choices), trained
         facts = seen.end(view, step, progress, job.out if place is None or place.first else None)
+        facts |= device_facts(device)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # KiB on Linux
         peak = peak if place is None else place.most(peak)
         return Ran(progress, facts, tuple(choices), step.objective.unit, peak), trained
@@ -131,13 +136,13 @@ def train_here(
         step.close()
 
 
-def load_trained(job: Job) -> tuple[Any, Trained]:
+def load_trained(job: Job, device: torch.device | str = "cpu") -> tuple[Any, Trained]:
     """The base in memory, and what of it the method trains, as it is before the first step."""
     from . import whole
     from .load import load_model
     from .lora import adapt
 
-    model, method = load_model(job.base), job.train.method
+    model, method = load_model(job.base, device), job.train.method
     assert method is not None
     if method.lora is None:
         return model, whole.take(model)
@@ -146,9 +151,12 @@ def load_trained(job: Job) -> tuple[Any, Trained]:
     return model, adapters
 
 
-def _fit(job: Job, material: Material, place: Place | None) -> tuple[Cut, list[Choice]]:
+def _fit(job: Job, material: Material, place: Place | None, device: torch.device) -> tuple[Cut, list[Choice]]:
     """How the run is cut. Of a model that several processes share, this process holds too little to ask."""
     train = job.train
+    if device.type == "cuda":
+        together = min(train.batch_tokens, ROW_TOKENS)
+        return Cut(max(train.sequence_tokens, together), 1, recompute=False), []
     asked = Cut(train.sequence_tokens, _workers(train, job.threads, place), recompute=False)
     if place is not None or train.method is None:
         return asked, []

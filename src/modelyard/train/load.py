@@ -13,7 +13,7 @@ from .settings import Distil
 from .teacher import Teacher
 
 
-def load_model(folder: Path) -> Any:
+def load_model(folder: Path, device: torch.device | str = "cpu") -> Any:
     """The model in `folder` as transformers knows it, in float32, dropout off. Raises TrainingError."""
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
@@ -35,9 +35,9 @@ def load_model(folder: Path) -> Any:
         ) from None
     for parameter in model.parameters():  # of a file in float32 they are a map, all of which stays in memory
         parameter.data = parameter.data.clone()
-    return model.eval()
+    return model.to(device).eval()
 
 
-def load_teacher(folder: Path, distil: Distil) -> Teacher:
+def load_teacher(folder: Path, distil: Distil, device: torch.device | str = "cpu") -> Teacher:
     """The model in `folder` as a teacher."""
-    return Teacher(load_model(folder), share=distil.share, temperature=distil.temperature)
+    return Teacher(load_model(folder, device), share=distil.share, temperature=distil.temperature)

@@ -68,7 +68,7 @@ def optimizer(flat: Tensor, train: Train) -> torch.optim.AdamW:
     adamw = torch.optim.AdamW([weights], lr=train.rate, weight_decay=train.weight_decay, fused=True)
     # As the first step would make it: so a checkpoint can be written before it.
     adamw.state[weights] = {
-        "step": torch.zeros((), dtype=torch.float32),
+        "step": torch.zeros((), dtype=torch.float32, device=flat.device),
         "exp_avg": torch.zeros_like(flat),
         "exp_avg_sq": torch.zeros_like(flat),
     }

@@ -144,7 +144,7 @@ def adapt(
         )
     generator = torch.Generator().manual_seed(seed)
     size = sum(rank * sum(module.weight.shape) for module in linear.values())
-    flat = torch.zeros(size)
+    flat = torch.zeros(size, device=head.weight.device)
     layers = {}
     at = 0
     for name, module in linear.items():
@@ -152,7 +152,8 @@ def adapt(
         out_features, in_features = module.weight.shape
         bound = 1 / math.sqrt(in_features)  # peft's start: kaiming uniform with a = sqrt(5)
         layer.a = flat[at : at + rank * in_features].view(rank, in_features)
-        layer.a.uniform_(-bound, bound, generator=generator)
+        # Drawn on the CPU: the same wherever the run computes.
+        layer.a.copy_(torch.empty(layer.a.shape).uniform_(-bound, bound, generator=generator))
         at += rank * in_features
         layer.b = flat[at : at + rank * out_features].view(out_features, rank)
         at += rank * out_features

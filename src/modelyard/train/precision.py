@@ -41,7 +41,7 @@ def choose(
     if asked != "auto":
         set_precision(step, asked)
         return Choice("train.precision", asked, "the project asks for it")
-    if not machine.native_bf16():
+    if not (machine.native_bf16() or step.gradient.is_cuda):
         return Choice(
             "train.precision", "fp32", "this processor has no bfloat16 units, so it would be slower"
         )

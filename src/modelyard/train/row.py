@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,6 +33,17 @@ class Row:
     references: Tensor
     layout: Layout
     tokens: int
+
+    def to(self, device: torch.device) -> Row:
+        """The same with its tensors on `device`."""
+        if self.ids.device.type == device.type:
+            return self
+        moved: dict[str, Any] = {
+            field.name: value.to(device)
+            for field in fields(self)
+            if isinstance(value := getattr(self, field.name), Tensor | Layout)
+        }
+        return replace(self, **moved)
 
 
 def shared(samples: Sequence[Sample]) -> int:

@@ -61,9 +61,12 @@ def read_into(path: Path, tensors: Mapping[str, Tensor]) -> None:
         header = json.loads(stream.read(length))
         for name, tensor in tensors.items():
             stream.seek(8 + length + header[name]["data_offsets"][0])
-            into = tensor.detach().view(-1).view(torch.uint8).numpy().data
+            own = tensor.detach() if tensor.device.type == "cpu" else tensor.detach().cpu()
+            into = own.view(-1).view(torch.uint8).numpy().data
             if stream.readinto(into) != len(into):
                 raise ValueError(f"{name} is cut short")
+            if own.device != tensor.device:
+                tensor.detach().copy_(own)
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
@@ -92,5 +95,5 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
         stream.write(len(start).to_bytes(8, "little"))
         stream.write(start)
         for name in order:
-            flat = tensors[name].detach().contiguous().reshape(-1)
+            flat = tensors[name].detach().cpu().contiguous().reshape(-1)
             stream.write(flat.view(torch.uint8).numpy().data if flat.numel() else b"")

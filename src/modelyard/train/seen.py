@@ -62,7 +62,7 @@ def begin(
     else:
         report("measuring the machine's roof")
         processes = 1 if train.parallel is None else train.parallel.processes
-        tps, why = work.roof(made.precision, job.threads) * processes / flop, ""
+        tps, why = work.roof(made.precision, job.threads, step.gradient.device) * processes / flop, ""
     return Seen(texts, first, train.sequence_tokens, tps, why, report)
 
 

@@ -171,6 +171,8 @@ class Train(Settings):
     """Decay of AdamW."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """auto: fp32 or bf16, by measurement; fp16, its gradient scaled, is for machines that compute in it."""
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", exclude=True)
+    """Where to compute; auto: on a GPU where there is one. No part of what is asked: a run may change it."""
     parallel: Parallel | None = Field(default=None, exclude=True)
     """Processes that train together, such as {data: 2}. No part of what is asked: a run may change it."""
     seed: int = 0
@@ -191,6 +193,8 @@ class Train(Settings):
             raise ValueError("give preference or distil, one of the two")
         if self.mixture is not None and (not self.mixture or min(self.mixture.values()) <= 0):
             raise ValueError("mixture needs a source at least, and shares above zero")
+        if self.device == "cuda" and self.parallel is not None and self.parallel.processes > 1:
+            raise ValueError("give device: cuda or parallel: processes that train together use CPUs")
         if self.search is not None:
             self._can_search(self.search)
         return self

@@ -165,6 +165,7 @@ class AutogradStep(Workers):
         self._layers = list(trained.layers.values()) if isinstance(trained, Adapters) else None
         self._type = self._head.weight.dtype
         self._parameters = trained.parameters()
+        self._device = trained.flat.device
 
     def weights(self) -> list[Tensor]:
         """The frozen weights of the linear layers, if they are frozen, and, last, of the head."""
@@ -184,11 +185,11 @@ class AutogradStep(Workers):
 
     def row(self, row: Row, worker: int) -> float:
         """Add a row's gradient to the worker's part; its summed loss (nats)."""
-        learns = self._output.weight.requires_grad
+        learns, row = self._output.weight.requires_grad, row.to(self._device)
 
         def of(hidden: Tensor, into: Tensor | None) -> tuple[Tensor, Tensor]:
             loss, gradient = row_loss(self, self._head, hidden, row, into)
-            return torch.tensor(loss, dtype=hidden.dtype), gradient
+            return hidden.new_tensor(loss), gradient
 
         value = head_loss(self._hidden(row), self._output.weight if learns else None, of)
         gradients = torch.autograd.grad(value, self._parameters)
@@ -200,15 +201,16 @@ class AutogradStep(Workers):
 
     def label_losses(self, row: Row) -> Tensor:
         """The loss (nats) of each label of a row."""
+        row = row.to(self._device)
         with torch.no_grad():
-            return self._head.losses_and_gradient(self._hidden(row), row.labels)[0]
+            return self._head.losses_and_gradient(self._hidden(row), row.labels)[0].cpu()
 
     def _hidden(self, row: Row) -> Tensor:
         """What the head reads at the labels, [L, D]; in narrow types by autocast where all is trained."""
         narrow = self._layers is None and self._type != self._parameters[0].dtype
         if not narrow:
             return hidden_states(self._decoder, row)
-        with torch.autocast("cpu", dtype=self._type):
+        with torch.autocast(self._device.type, dtype=self._type):
             return hidden_states(self._decoder, row).float()
 
 
@@ -220,7 +222,7 @@ def check_packing(step: Step, model: Any, sample: Sample) -> None:
     with torch.no_grad():
         ours = float(step.losses([pack([sample, sample])])[0].sum()) / 2
         model.set_attn_implementation("eager")
-        logits = model(torch.tensor([sample.ids]), use_cache=False).logits[0]
+        logits = model(torch.tensor([sample.ids], device=model.device), use_cache=False).logits[0].cpu()
         model.set_attn_implementation(NAME)
         places = [place for place, learn in enumerate(sample.learn) if learn]
         log_p = torch.log_softmax(logits[[place - 1 for place in places]].float(), -1)

@@ -12,6 +12,7 @@ from ..errors import TrainingError, need
 from ..prompt import Prompter
 from ..records.shapes import Choice, Fact, Inputs, Output, Record, Workspace
 from . import allocator, seen, taken
+from .device import room
 from .here import Job, Ran, load_trained, train_here
 from .material import gather, same_words
 from .settings import TuneSettings
@@ -56,7 +57,8 @@ def run(settings: TuneSettings, inputs: Inputs, workspace: Workspace) -> Output:
     )
     trained: Trained | None
     if train.parallel is None or train.parallel.processes == 1:
-        ran, trained = train_here(job, material, workspace.report)
+        with room():
+            ran, trained = train_here(job, material, workspace.report)
     else:
         from .parallel.start import run_together
 

@@ -52,7 +52,9 @@ def take(model: Any) -> Whole:
     parameters: dict[str, nn.Parameter] = dict(model.named_parameters())
     names = sorted(parameters, key=lambda name: parameters[name].ndim < 2)  # in the model's order otherwise
     first = parameters[names[0]]
-    flat = torch.empty(sum(parameters[name].numel() for name in names), dtype=first.dtype)
+    flat = torch.empty(
+        sum(parameters[name].numel() for name in names), dtype=first.dtype, device=first.device
+    )
     shapes = {name: tuple(parameters[name].shape) for name in names}
     whole = Whole(flat, shapes, tuple(parameters[name] for name in names))
     for name, view in whole.named(flat).items():

@@ -5,14 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..estimate.operations import trained_token
 from ..estimate.shape import of_config
 from .samples import Sample
 
+if TYPE_CHECKING:
+    import torch
+
 # Of the products of a small model; a wide one's reach a little more. Both factors stay in a core's cache.
 ROWS, WIDTH, INNER = 512, 576, 3072
+SIDE_CUDA, TIMES_CUDA = 8192, 4
 TRIAL_S, WINDOW_S = 0.3, 0.1  # the best window counts: something else may run now and then
 
 
@@ -30,12 +34,14 @@ def flop_per_token(
     return trained_token(shape, whole=whole, labels=labels / tokens, seen=seen)
 
 
-def roof(precision: str, threads: int) -> float:
+def roof(precision: str, threads: int, device: torch.device | None = None) -> float:
     """Float operations a second that products reach on `threads` threads at once, in a third of a second."""
     import torch
 
     from .precision import TYPES
 
+    if device is not None and device.type == "cuda":
+        return _roof_cuda(TYPES[precision])
     done = [0] * threads
     started = threading.Barrier(threads + 1)
     ends = threading.Event()
@@ -63,4 +69,20 @@ def roof(precision: str, threads: int) -> float:
     for one in pool:
         one.join()
     torch.set_num_threads(before)
+    return best
+
+
+def _roof_cuda(dtype: torch.dtype) -> float:
+    """The same of a GPU, by products that fill it."""
+    import torch
+
+    a, b = (torch.randn(SIDE_CUDA, SIDE_CUDA, dtype=dtype, device="cuda") for _ in range(2))
+    best, start = 0.0, time.perf_counter()
+    while time.perf_counter() - start < TRIAL_S:
+        torch.cuda.synchronize()
+        begun = time.perf_counter()
+        for _ in range(TIMES_CUDA):
+            a @ b
+        torch.cuda.synchronize()
+        best = max(best, TIMES_CUDA * 2 * SIDE_CUDA**3 / (time.perf_counter() - begun))
     return best
