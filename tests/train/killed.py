@@ -30,6 +30,7 @@ METHODS = {
     "full": {"method": {"full": {}}, "learning_rate": 2e-3},
     "preference": {"preference": {}, "learning_rate": 5e-3, "sequence_tokens": 1024},
     "fp16": {"precision": "fp16"},
+    "example": {"method": {"lora": {"rank": 16}}, "learning_rate": 2e-3, "sequence_tokens": 512},
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ from transformers import AutoModelForCausalLM
 from modelyard.errors import NoRoom, SourceError, TrainingError
 from modelyard.prompt import Prompter, conversation
 from modelyard.records.shapes import Output, Workspace
+from modelyard.records.yard import Yard
 from modelyard.train import checkpoint, loop, samples, tune
 from modelyard.train.explicit.step import ExplicitStep
 from modelyard.train.load import load_model
@@ -316,12 +318,34 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bytes_as_an_undisturb
     base: Path, tmp_path: Path, method: str, threads: int, kills: int
 ) -> None:
     rows = [pair(number) | {"rejected": str((number + 1) % 10)} for number in range(40)]
-    corpus = write_corpus(tmp_path, rows)
-    child = Path(__file__).with_name("killed.py")
-    command = [sys.executable, str(child), str(base), str(corpus), str(tmp_path), str(threads), str(kills)]
-    done = subprocess.run([*command, method], capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout.splitlines()[-1])
+    told = killed(base, write_corpus(tmp_path, rows), tmp_path, threads, kills, method)
     assert told["killed"] >= kills
     assert told["resumed"] >= kills // 3  # some kills fell after a checkpoint
     assert told["different"] == []
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_the_example_killed_three_times_ends_with_the_same_bytes(tmp_path: Path) -> None:
+    desk = tmp_path / "pydesk"
+    ignored = shutil.ignore_patterns(".yard", "build")
+    shutil.copytree(Path(__file__).parents[2] / "examples" / "pydesk", desk, ignore=ignored)
+    main = [sys.executable, "-m", "modelyard"]
+    for command in ([sys.executable, "make_pairs.py"], [*main, "up", "--to", "train.base"]):
+        subprocess.run(command, cwd=desk, check=True, capture_output=True)
+    subprocess.run([*main, "up", "--to", "data.prepare"], cwd=desk, check=True, capture_output=True)
+    yard = Yard(desk / ".yard")
+    base, corpus = (yard.find(step=step)[0].folder for step in ("train.base", "data.prepare"))
+    told = killed(base, corpus, tmp_path, 2, 3, "example")
+    assert told["killed"] == 3
+    assert told["different"] == []
+
+
+def killed(base: Path, corpus: Path, place: Path, threads: int, kills: int, method: str) -> dict[str, Any]:
+    """What killed.py says."""
+    child = Path(__file__).with_name("killed.py")
+    command = [sys.executable, str(child), str(base), str(corpus), str(place), str(threads), str(kills)]
+    done = subprocess.run([*command, method], capture_output=True, text=True, timeout=3600, check=False)
+    assert done.returncode == 0, done.stderr
+    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return told
