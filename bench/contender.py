@@ -95,7 +95,8 @@ def ours(job: dict[str, Any], who: str) -> dict[str, Any]:
         loop.batch(samples, packing.rows(range(at, at + job["rows"]), lengths, order))
         for at in range(0, job["steps"] * job["rows"], job["rows"])
     ]
-    precision = choose("auto", step, batches[0])
+    third = packing.rows(range(max(1, job["rows"] // 3)), lengths, order)  # as train.tune has it
+    precision = choose("auto", step, loop.batch(samples, third))
     run = loop.Run(step, trained.flat, samples, order, job["steps"], 0, train, Path(), lambda *_, **__: None)
     adamw = loop.optimizer(trained.flat, train)
     losses, ends = [], []

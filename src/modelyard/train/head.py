@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 ROWS = 256  # 256 rows of 49,152 logits are 50 MB; more rows are no faster
-ROWS_CUDA = 4096
+ROWS_CUDA = 1024
 BLOCK = 1024  # words a product
 # Rows of logits a multiple of 4096 bytes apart would share few lines of the cache: on a CPU with AVX2 the
 # product reached 50 to 63 GFLOP/s of a core, and 75 to 80 with these more columns.
