@@ -1,30 +1,36 @@
 """One trainer in a process of its own, for bench/train.py: says its speed, peak memory and losses as JSON.
 
-    python bench/contender.py ours|autograd|trainer|trl JOB.json
+    python bench/contender.py ours|autograd|trainer|trl|litgpt JOB.json
 
 JOB.json: {"base": FOLDER, "samples": [{"ids": [...], "learn": [...]}, ...], "held": [the same], "steps": n,
 "rows": samples of a step, "tokens": of a step at most (ours), "row_tokens": of a row, "rank": r, "adapter":
-FOLDER of the adapter in peft's form that all begin with, "full": whether all weights are trained instead}
+FOLDER of the adapter in peft's form that all begin with, "full": whether all weights are trained instead,
+"warm": steps at the start that are not counted}
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
+import statistics
 import sys
+import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-WARM = 2  # steps that are not counted
+SAVES = 6
 
 
 def main() -> None:
     """Run and tell."""
     who, path = sys.argv[1:3]
     job = json.loads(Path(path).read_text("utf-8"))
-    told = {"ours": ours, "autograd": ours, "trainer": trainer, "trl": trl}[who](job, who)
+    contenders = {"ours": ours, "autograd": ours, "trainer": trainer, "trl": trl, "litgpt": litgpt}
+    told = contenders[who](job, who)
     told["peak_gib"] = peak()
     print(json.dumps(told))
 
@@ -73,7 +79,8 @@ def ours(job: dict[str, Any], who: str) -> dict[str, Any]:
     torch.set_num_threads(1)
     samples = [(Sample(tuple(one["ids"]), tuple(one["learn"])),) for one in job["samples"]]
     tokens, longest = job["tokens"], job["row_tokens"]
-    train = Train(learning_rate=rate(job), warmup=0.0, batch_tokens=tokens, sequence_tokens=longest)
+    told = {"learning_rate": rate(job), "warmup": 0.0, "schedule": "constant"}
+    train = Train(**told, batch_tokens=tokens, sequence_tokens=longest)
     model = load_model(Path(job["base"]), device())
     if job["full"]:
         trained: Any = whole.take(model)
@@ -106,7 +113,24 @@ def ours(job: dict[str, Any], who: str) -> dict[str, Any]:
     rows = [pack([Sample(tuple(one["ids"]), tuple(one["learn"]))]) for one in job["held"]]
     loss = sum(float(losses.sum()) for losses in step.losses(rows)) / sum(len(row.labels) for row in rows)
     told = {"name": step.name, "precision": precision.value, "losses": losses, "held": loss}
+    if job.get("checkpoint"):
+        told["checkpoint_share"] = checkpoint_share(trained.flat, adamw, losses, ends)
     return told | speed(job, ends)
+
+
+def checkpoint_share(flat: Any, adamw: Any, losses: list[float], ends: list[float]) -> float:
+    """Of the run's time, what its checkpoints take as often as train.tune writes them."""
+    from modelyard.train import checkpoint
+
+    step_s, took = statistics.mean(after - before for before, after in pairwise(ends)), []
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(SAVES):
+            began = time.perf_counter()
+            checkpoint.save(Path(folder), flat, adamw, checkpoint.Progress(losses=losses))
+            took.append(time.perf_counter() - began)
+    between = checkpoint.every(step_s, took[0]) * step_s
+    cost = statistics.mean(took[1:])
+    return cost / (between + cost)
 
 
 def load_adapter(adapters: Any, folder: Path) -> None:
@@ -121,9 +145,9 @@ def load_adapter(adapters: Any, folder: Path) -> None:
 
 def speed(job: dict[str, Any], ends: list[float]) -> dict[str, Any]:
     """Tokens of the samples, no padding counted, a second, after the first steps."""
-    counted = job["samples"][WARM * job["rows"] : len(ends) * job["rows"]]
+    counted = job["samples"][job["warm"] * job["rows"] : len(ends) * job["rows"]]
     tokens = sum(len(one["ids"]) for one in counted)
-    return {"tps": tokens / (ends[-1] - ends[WARM - 1])}
+    return {"tps": tokens / (ends[-1] - ends[job["warm"] - 1])}
 
 
 def trainer(job: dict[str, Any], _: str) -> dict[str, Any]:
@@ -192,7 +216,7 @@ def _told(job: dict[str, Any]) -> dict[str, Any]:
         "per_device_train_batch_size": job["rows"],
         "max_steps": job["steps"],
         "learning_rate": rate(job),
-        "lr_scheduler_type": "cosine",
+        "lr_scheduler_type": "constant",  # theirs and ours differ in where they end: one rate for all
         "weight_decay": 0.0,
         "logging_steps": 1,
         "save_strategy": "no",
@@ -250,8 +274,56 @@ def trl(job: dict[str, Any], _: str) -> dict[str, Any]:
     )
     made.train()
     losses = [row["loss"] for row in made.state.log_history if "loss" in row]
-    tps = sum(seen[WARM:]) / (clock.ends[-1] - clock.ends[WARM - 1])
+    tps = sum(seen[job["warm"] :]) / (clock.ends[-1] - clock.ends[job["warm"] - 1])
     return {"name": "trl", "precision": precision(), "losses": losses, "held": _held(model, job), "tps": tps}
+
+
+def litgpt(job: dict[str, Any], _: str) -> dict[str, Any]:
+    """LitGPT's own model, LoRA, loss and Fabric, by the loop of its finetune/lora.py: a sample at a time."""
+    import torch
+    from lightning.fabric import Fabric
+    from litgpt.lora import GPT, Config, mark_only_lora_as_trainable
+    from litgpt.scripts.convert_hf_checkpoint import convert_hf_checkpoint
+    from litgpt.utils import chunked_cross_entropy
+
+    adapted = {f"lora_{part}": True for part in ("query", "key", "value", "projection", "mlp")}
+    config = Config.from_name(
+        "SmolLM2-135M-Instruct", lora_r=job["rank"], lora_alpha=2 * job["rank"], **adapted
+    )
+    fabric = Fabric(accelerator="cpu", devices=1, precision="32-true")
+    bare = GPT(config)
+    with tempfile.TemporaryDirectory() as folder:
+        for path in Path(job["base"]).iterdir():
+            (Path(folder) / path.name).symlink_to(path)
+        with contextlib.redirect_stdout(sys.stderr):
+            convert_hf_checkpoint(Path(folder), model_name=config.name)
+        bare.load_state_dict(torch.load(Path(folder) / "lit_model.pth"), strict=False)
+    mark_only_lora_as_trainable(bare)
+    bare.max_seq_length = job["row_tokens"]
+    model = fabric.setup_module(bare)
+    learned = [one for one in model.parameters() if one.requires_grad]
+    optimizer = fabric.setup_optimizers(torch.optim.AdamW(learned, lr=rate(job), weight_decay=0.0))
+
+    def loss_of(one: dict[str, Any]) -> Any:
+        logits = model(torch.tensor([one["ids"]]), lm_head_chunk_size=128)
+        logits[-1] = logits[-1][..., :-1, :]
+        return chunked_cross_entropy(logits, torch.tensor([_labels(one)])[..., 1:])
+
+    losses, ends = [], []
+    for at in range(0, len(job["samples"]), job["rows"]):
+        found = []
+        for one in job["samples"][at : at + job["rows"]]:
+            loss = loss_of(one)
+            fabric.backward(loss / job["rows"])
+            found.append(loss.item())
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(statistics.mean(found))
+        ends.append(time.perf_counter())
+    with torch.no_grad():
+        total = sum(loss_of(one).item() * sum(one["learn"]) for one in job["held"])
+    held = total / sum(sum(one["learn"]) for one in job["held"])
+    return {"name": "litgpt", "precision": "fp32", "losses": losses, "held": held} | speed(job, ends)
 
 
 def _held(model: Any, job: dict[str, Any]) -> float:

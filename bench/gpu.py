@@ -93,7 +93,15 @@ def one(draw: random.Random, length: int, learned_from: int) -> Job:
 
 def job(base: Path, made: list[Job], rows: int, tokens: int) -> Job:
     """What bench/contender.py is told."""
-    told = {"base": str(base), "rank": 16, "full": False, "row_tokens": BLOCK, "steps": STEPS, "rows": rows}
+    told = {
+        "base": str(base),
+        "rank": 16,
+        "full": False,
+        "row_tokens": BLOCK,
+        "steps": STEPS,
+        "rows": rows,
+        "warm": 2,
+    }
     return told | {"samples": made[:-HELD], "held": made[-HELD:], "tokens": tokens}
 
 

@@ -4,7 +4,7 @@
 
 Every contender is a process of its own (bench/contender.py), begins with the same weights and sees the same
 samples in the same order. FOLDER is a project that has been through `modelyard up`. NAME is one of blocks,
-chat, full, qwen, growth; what is left out keeps the figures that it has. 60 minutes in all.
+chat, full, qwen, growth, checkpoint; what is left out keeps the figures that it has. 60 minutes in all.
 """
 
 from __future__ import annotations
@@ -36,12 +36,14 @@ from modelyard.train.work import flop_per_token
 
 ROOT = Path(__file__).parent.parent
 PYDESK = ROOT / "examples" / "pydesk"
-PYTHON = folder(".env/trl") / "bin" / "python"  # the project's packages, and accelerate and trl beside them
-PAIRS = 3
+# Environments that have the project's packages and, beside them, accelerate and trl; litgpt and lightning.
+ENVIRONMENTS = {"trainer": "trl", "trl": "trl", "litgpt": "litgpt"}
+NAMES = ("blocks", "chat", "full", "qwen", "growth", "checkpoint")
+PAIRS = 4
 BLOCK = 512
 HELD = 8
 ROOF_S = 4
-STUDENT = 4.303  # two-sided 95% of Student's t with PAIRS - 1 = 2 degrees of freedom
+STUDENT = 3.182  # two-sided 95% of Student's t with PAIRS - 1 = 3 degrees of freedom
 FULL_GOAL = 1.5
 Job = dict[str, Any]
 
@@ -61,7 +63,7 @@ def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--project", type=Path, default=PYDESK)
-    parser.add_argument("--only", nargs="*", choices=("blocks", "chat", "full", "qwen", "growth"))
+    parser.add_argument("--only", nargs="*", choices=NAMES)
     told = parser.parse_args()
     yard = Yard(told.project.resolve() / ".yard")
     base, corpus = yard.find(step="train.base")[0].folder, yard.find(step="data.prepare")[0].folder
@@ -77,6 +79,11 @@ def main() -> None:
             found = contender("ours", job, Path(place)) if asked else NOTHING["ours"]
             figure = Figure(f"tokens a second as it grows: {name}", found["tps"], "tokens/s")
             figures.append(figure if asked else unmeasured(figure))
+        for what, job in checkpoints(base, corpus):
+            asked = told.only is None or "checkpoint" in told.only
+            share = contender("ours", job, Path(place))["checkpoint_share"] if asked else None
+            figure = Figure(f"checkpoints of {what}: share of the run's time", share, "share", at_most=0.02)
+            figures.append(figure if asked else unmeasured(figure))
     for figure in figures:
         print(json.dumps(figure.row() | {"unit": figure.unit}, ensure_ascii=False))
     results.write("train", figures)
@@ -84,7 +91,7 @@ def main() -> None:
 
 NOTHING: dict[str, Job] = {
     who: {"name": "", "precision": "", "tps": 1.0, "peak_gib": 1.0, "held": 1.0}
-    for who in ("ours", "trainer", "trl")
+    for who in ("ours", "trainer", "trl", "litgpt")
 }
 
 
@@ -96,28 +103,36 @@ def unmeasured(figure: Figure) -> Figure:
 def contests(base: Path, corpus: Path, place: Path) -> Iterator[Contest]:
     """What is measured against whom."""
     native = machine.native_bf16()
-    made = blocks(base, corpus, steps=5, rows=4)
-    yield Contest("blocks", f"blocks of {BLOCK} tokens", made, ("trainer", "trl"), 3.0 if native else 1.6)
-    pairs = chat(base, corpus, steps=10, rows=8)
+    made = blocks(base, corpus, steps=3, rows=4)
+    peers = ("trainer", "trl", "litgpt")
+    yield Contest("blocks", f"blocks of {BLOCK} tokens", made, peers, 3.0 if native else 1.6)
+    pairs = chat(base, corpus, steps=4, rows=16)
     yield Contest("chat", "the example's pairs", pairs, ("trainer", "trl"), 6.0 if native else 2.2)
-    whole = blocks(base, corpus, steps=4, rows=4) | {"full": True}
+    whole = blocks(base, corpus, steps=3, rows=4) | {"full": True}
     yield Contest("full", f"all weights on blocks of {BLOCK} tokens", whole, ("trainer",), FULL_GOAL)
     other = qwen(base, place / "qwen")
-    job = blocks(other, corpus, steps=4, rows=2)
+    job = blocks(other, corpus, steps=3, rows=2)
     what = f"a Qwen2 of 360M, random weights, on blocks of {BLOCK} tokens"
     yield Contest("qwen", what, job, ("trainer",), 3.0 if native else 1.6)
 
 
 def growth(base: Path, corpus: Path, place: Path) -> Iterator[tuple[str, Job]]:
     """One thing after the other made larger, from 135M, 512 tokens, 2,048 tokens a step, rank 16."""
-    yield "135M, length 512, batch 2,048, rank 16", blocks(base, corpus, steps=4, rows=4)
-    yield "size 360M (Qwen2)", blocks(qwen(base, place / "qwen"), corpus, steps=4, rows=4)
+    yield "135M, length 512, batch 2,048, rank 16", blocks(base, corpus, steps=3, rows=4)
+    yield "size 360M (Qwen2)", blocks(qwen(base, place / "qwen"), corpus, steps=3, rows=4)
     for length in (128, 256, 1024):
-        yield f"length {length:,}", blocks(base, corpus, steps=4, rows=2048 // length, block=length)
+        yield f"length {length:,}", blocks(base, corpus, steps=3, rows=2048 // length, block=length)
     for rows in (1, 2, 8):
-        yield f"batch {rows * BLOCK:,}", blocks(base, corpus, steps=4 if rows > 2 else 8, rows=rows)
+        yield f"batch {rows * BLOCK:,}", blocks(base, corpus, steps=3 if rows > 2 else 6, rows=rows)
     for rank in (4, 64):
-        yield f"rank {rank}", blocks(base, corpus, steps=4, rows=4) | {"rank": rank}
+        yield f"rank {rank}", blocks(base, corpus, steps=3, rows=4) | {"rank": rank}
+
+
+def checkpoints(base: Path, corpus: Path) -> Iterator[tuple[str, Job]]:
+    """Runs whose checkpoints are timed."""
+    job = blocks(base, corpus, steps=3, rows=4) | {"checkpoint": True}
+    yield "adapters of 135M, rank 16", job
+    yield "all weights of 135M", job | {"full": True}
 
 
 def qwen(base: Path, to: Path) -> Path:
@@ -175,7 +190,7 @@ def _job(base: Path, made: list[Job], steps: int, rows: int, tokens: int, row_to
     if len(made) < need + HELD:
         raise SystemExit(f"the corpus has {len(made)} samples, and {need + HELD} are needed")
     shown, held = made[:need], made[need : need + HELD]
-    told = {"base": str(base), "rank": 16, "full": False, "row_tokens": row_tokens}
+    told = {"base": str(base), "rank": 16, "full": False, "row_tokens": row_tokens, "warm": 1}
     return told | {"samples": shown, "held": held, "steps": steps, "rows": rows, "tokens": tokens}
 
 
@@ -241,7 +256,7 @@ def figures_of(contest: Contest, found: Sequence[dict[str, Job]], shares: Sequen
     return rows
 
 
-PEERS = {"trainer": "Trainer", "trl": "TRL's SFTTrainer"}
+PEERS = {"trainer": "Trainer", "trl": "TRL's SFTTrainer", "litgpt": "LitGPT"}
 
 
 def contender(who: str, job: Job, place: Path) -> Job:
@@ -250,7 +265,9 @@ def contender(who: str, job: Job, place: Path) -> Job:
     if not job["full"]:
         first_adapter(job, adapter)
     path.write_text(json.dumps(job | {"adapter": str(adapter)}), "utf-8")
-    python = sys.executable if who == "ours" else str(PYTHON)
+    python = sys.executable
+    if who != "ours":
+        python = str(folder(f".env/{ENVIRONMENTS[who]}") / "bin" / "python")
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     command = [python, str(folder("contender.py")), who, str(path)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)

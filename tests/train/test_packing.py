@@ -42,6 +42,12 @@ def test_no_step_and_no_row_is_larger_than_asked(lengths: list[int], order: Orde
 
 
 @given(lengths_, orders)
+def test_every_worker_has_as_many_rows_where_there_are_samples(lengths: list[int], order: Order) -> None:
+    for step in itertools.islice(steps(lengths, order), 20):
+        assert len(step) % order.rows == 0 or len(step) == sum(map(len, step))
+
+
+@given(lengths_, orders)
 def test_the_same_seed_gives_the_same_steps(lengths: list[int], order: Order) -> None:
     first = list(itertools.islice(steps(lengths, order), 10))
     assert first == list(itertools.islice(steps(lengths, order), 10))

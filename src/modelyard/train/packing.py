@@ -15,7 +15,8 @@ from dataclasses import dataclass
 class Order:
     """How samples become steps.
 
-    `batch_tokens`: tokens of a step at most. `row_tokens`: of a row at most. `rows`: rows of a step at least.
+    `batch_tokens`: tokens of a step at most. `row_tokens`: of a row at most. `rows`: a step has a multiple of
+    so many rows, unless it has fewer samples.
     """
 
     seed: int
@@ -74,20 +75,23 @@ def _mixed(lengths: Sequence[int], order: Order) -> Iterator[int]:
 
 
 def rows(taken: Sequence[int], lengths: Sequence[int], order: Order) -> Rows:
-    """The samples of one step in rows of nearly equal length: longest first, each into the emptiest row."""
+    """The samples of one step in rows of nearly equal length: longest first, each into the emptiest row.
+
+    With a row more than a multiple of the workers, all but one of them would wait for its end.
+    """
     total = sum(lengths[number] for number in taken)
-    count = min(len(taken), max(order.rows, -(-total // order.row_tokens)))
-    filled: list[list[int]] = [[] for _ in range(count)]
-    sizes = [0] * count
-    for number in sorted(taken, key=lambda number: (-lengths[number], number)):
-        at = min(range(len(sizes)), key=lambda row: (sizes[row], row))
-        if sizes[at] and sizes[at] + lengths[number] > order.row_tokens:
-            filled.append([])
-            sizes.append(0)
-            at = len(sizes) - 1
-        filled[at].append(number)
-        sizes[at] += lengths[number]
-    return tuple(tuple(row) for row in filled)
+    count = -(-total // order.row_tokens)
+    while True:
+        count = min(len(taken), order.rows * max(1, -(-count // order.rows)))
+        filled: list[list[int]] = [[] for _ in range(count)]
+        sizes = [0] * count
+        for number in sorted(taken, key=lambda number: (-lengths[number], number)):
+            at = min(range(count), key=lambda row: (sizes[row], row))
+            filled[at].append(number)
+            sizes[at] += lengths[number]
+        if count == len(taken) or max(sizes) <= order.row_tokens:
+            return tuple(tuple(row) for row in filled)
+        count += 1
 
 
 def plan(lengths: Sequence[int], order: Order, budget_tokens: int) -> tuple[int, int]:

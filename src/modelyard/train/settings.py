@@ -12,7 +12,7 @@ from ..records.shapes import Step
 from .schedule import Shape
 
 BASE = Step("train.base", 1, "modelyard.train.base:run")
-TUNE = Step("train.tune", 5, "modelyard.train.tune:run")
+TUNE = Step("train.tune", 6, "modelyard.train.tune:run")
 SEARCH = Step("train.search", 1, "modelyard.train.searched:run")
 
 # For adapters on SmolLM2 of 1e-3 to 4e-3 the middle one learned most; all weights or a preference want less.

@@ -115,11 +115,10 @@ class ExplicitStep(Workers):
 
     def prepare(self) -> None:
         """Take in what the optimizer did."""
-        with torch.no_grad():
-            for projection in self._projections():
-                projection.fold()
-            if self._outer:
-                self._head.weight = self._output.to(self._head.weight.dtype)
+        run = map if self._pool is None else self._pool.map
+        list(run(lambda projection: projection.fold(), self._projections()))
+        if self._outer:
+            self._head.weight = self._output.to(self._head.weight.dtype)
 
     def row(self, row: Row, worker: int) -> float:
         """Add a row's gradient to the worker's part; its summed loss (nats)."""
