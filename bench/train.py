@@ -240,7 +240,8 @@ def figures_of(contest: Contest, found: Sequence[dict[str, Job]], shares: Sequen
             statistics.mean(shares),
             "share",
             above=0.6 if native else 0.75,
-            why="all matrix products counted, those of the adapters left out",
+            why="all matrix products that a token needs, those of the adapters left out; what a shared "
+            "beginning saves counts as done",
         )
     )
     theirs = [turn[contest.peers[0]] for turn in found]
