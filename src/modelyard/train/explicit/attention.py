@@ -47,7 +47,7 @@ def forward(qkv: Tensor, layout: Layout, heads: Heads) -> tuple[Tensor, list[Kep
     """[T, (H+2K) S], q scaled -> [T, H S], and what `backward` needs."""
     outs, kept = [], []
     for group in layout.groups:
-        q, k, v = _split(qkv, group, heads)
+        q, k, v = _split(qkv if layout.even else qkv.index_select(0, group.places.view(-1)), group, heads)
         out = torch.empty_like(q)
         chances = []
         for start, stop in _blocks(k.shape[1]):
@@ -64,8 +64,10 @@ def forward(qkv: Tensor, layout: Layout, heads: Heads) -> tuple[Tensor, list[Kep
 
 def backward(dout: Tensor, layout: Layout, heads: Heads, kept: list[Kept]) -> Tensor:
     """The gradient of qkv, [T, (H+2K) S], from that of the output, [T, H S]."""
-    spread = dout.new_zeros(sum(group.places.numel() for group in layout.groups), dout.shape[1])
-    spread[layout.back] = dout  # a token in several groups' outputs was taken from one of them
+    spread = dout
+    if not layout.even:
+        spread = dout.new_zeros(sum(group.places.numel() for group in layout.groups), dout.shape[1])
+        spread[layout.back] = dout  # a token in several groups' outputs was taken from one of them
     made, at = [], 0
     for group, one in zip(layout.groups, kept, strict=True):
         size = group.places.numel()
@@ -109,10 +111,9 @@ def parts(heads_of_all: Tensor, heads: Heads, dim: int) -> tuple[Tensor, Tensor,
 
 
 def _split(qkv: Tensor, group: Group, heads: Heads) -> tuple[Tensor, Tensor, Tensor]:
-    """q [nK, G, S', S], k and v [nK, S', S] of a group's samples of S' tokens."""
+    """q [nK, G, S', S], k and v [nK, S', S] of n samples of S' tokens, from their [n S', (H+2K) S]."""
     n, width = group.places.shape
-    rows = qkv.index_select(0, group.places.view(-1)).view(n, width, -1, heads.size)
-    q, k, v = parts(rows.transpose(1, 2), heads, 1)
+    q, k, v = parts(qkv.view(n, width, -1, heads.size).transpose(1, 2), heads, 1)
     q = q.reshape(n * heads.keys, heads.queries // heads.keys, width, heads.size)
     return q, k.reshape(-1, width, heads.size), v.reshape(-1, width, heads.size)
 
@@ -125,6 +126,8 @@ def _tokens(out: Tensor, group: Group, heads: Heads) -> Tensor:
 
 def _row(made: list[Tensor], layout: Layout) -> Tensor:
     """The tokens of all groups in the order of the row."""
+    if layout.even:
+        return made[0]
     return (made[0] if len(made) == 1 else torch.cat(made)).index_select(0, layout.back)
 
 
