@@ -56,6 +56,8 @@ CASES: dict[int, list[tuple[str, str, list[dict[str, int]]]]] = {
         ("llama", "full", [{"tensor": 4}, DATA | SHARD]),
     ],
 }
+# SmolLM2-135M has nine heads and three key heads: only three processes can share them.
+REAL: dict[int, list[dict[str, int]]] = {2: [DATA, SHARD, PIPELINE], 3: [{"tensor": 3}]}
 MODELS: dict[str, dict[str, Any]] = {
     "llama": {},
     "llama untied": {"tie_word_embeddings": False},
@@ -148,8 +150,7 @@ def real(base: Path, world: int) -> dict[str, float]:
     alone = first_step(*load(), None)
     return {
         str(layout): apart(first_step(*load(), take_place(Parallel.model_validate(layout))), alone)
-        for layout in (DATA, SHARD, TENSOR, PIPELINE)
-        if world == 2
+        for layout in REAL[world]
     }
 
 

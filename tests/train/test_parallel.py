@@ -64,17 +64,19 @@ def test_every_layout_takes_the_steps_of_one_process(world: int, tmp_path: Path)
 
 
 @pytest.mark.soak
-def test_a_real_models_first_step_is_that_of_one_process(tmp_path: Path) -> None:
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("world", [2, 3])
+def test_a_real_models_first_step_is_that_of_one_process(tmp_path: Path, world: int) -> None:
     known = locate("smollm2-135m-instruct", tmp_path)
     files = {name: FileEntry("", (known.root / name).stat().st_size) for name in known.files}
     made = work(tmp_path / "base")
     sources = (SourceFiles("smollm2-135m-instruct", known.root, files),)
     make_base(BaseSettings(base="smollm2-135m-instruct"), Inputs({}, sources), made)
-    command = [sys.executable, str(HERE / "spread.py"), "2", str(tmp_path), str(made.out)]
+    command = [sys.executable, str(HERE / "spread.py"), str(world), str(tmp_path), str(made.out)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     apart = json.loads(done.stdout.splitlines()[-1])
-    assert len(apart) == 4
+    assert len(apart) == {2: 3, 3: 1}[world]
     assert {layout: far for layout, far in apart.items() if not far < 1e-5} == {}
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -20,7 +22,7 @@ from modelyard.train.lora import Adapters, LoraLinear, adapt
 from modelyard.train.objective import Preference
 from modelyard.train.row import pack, shared
 from modelyard.train.samples import Sample
-from modelyard.train.step import AutogradStep, check_packing, hold
+from modelyard.train.step import AutogradStep, Workers, check_packing, hold
 
 
 def sample(seed: int, length: int, *, prefix: int = 0) -> Sample:
@@ -277,3 +279,10 @@ def test_rows_of_the_same_samples_are_the_same() -> None:
     first, second = row.pack(MIXES["several lengths"]), row.pack(MIXES["several lengths"])
     assert torch.equal(first.ids, second.ids)
     assert torch.equal(first.layout.back, second.layout.back)
+
+
+def test_the_norm_of_millions_of_values_keeps_its_digits() -> None:
+    gradient = torch.rand(5_000_003, generator=torch.Generator().manual_seed(0))
+    exact = float(torch.linalg.vector_norm(gradient.double()))
+    step: Any = SimpleNamespace(gradient=gradient)
+    assert Workers.norm(step) == pytest.approx(exact, rel=2e-6)

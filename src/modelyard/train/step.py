@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from .parallel.place import Place
 
 
+# Values whose squares are added in one run: over five million of them, float32 lost 2.4e-4 of the norm.
+PART = 1 << 16
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """Of one batch: the summed loss (nats) and over how many labels, or what else the objective counts."""
@@ -129,7 +133,10 @@ class Workers(ABC):
 
     def norm(self) -> float:
         """Of the gradient."""
-        return float(torch.linalg.vector_norm(self.gradient))
+        whole = len(self.gradient) // PART * PART
+        parts = torch.linalg.vector_norm(self.gradient[:whole].view(-1, PART), dim=1)
+        rest = torch.linalg.vector_norm(self.gradient[whole:])
+        return float(torch.linalg.vector_norm(torch.cat([parts, rest[None]])))
 
     def _rows(self, rows: Sequence[Row], worker: int) -> float:
         self.parts[worker].zero_()
