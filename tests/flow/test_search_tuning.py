@@ -283,7 +283,6 @@ def test_a_corpus_without_select_cannot_be_searched_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("train", "words"),
     [
-        ({"search": {"minutes": 10}}, "must pay for 3 runs of budget.minutes: 18 or more"),
         ({"search": {"minutes": 60}, "preference": {}}, "give search or preference"),
         ({"search": {"minutes": 60}, "method": None}, "search needs a method"),
     ],
@@ -400,6 +399,11 @@ def test_a_budget_in_money_is_minutes_at_the_machines_price(tmp_path: Path) -> N
     )
     assert minutes_of(priced).minutes == 30  # at 0.10 an hour
     assert minutes_of(project) == project.train.budget
+    searched = Search(minutes=60)
+    for asked in (priced, project.model_copy(update={"train": Train(budget=Budget(minutes=21))})):
+        train = asked.train.model_copy(update={"search": searched})
+        with pytest.raises(ProjectError, match=r"60 minutes cannot pay for 3 runs of (30|21)"):
+            minutes_of(asked.model_copy(update={"train": train}))
     unpriced = priced.model_copy(update={"machine": MachineBlock()})
     with pytest.raises(ProjectError, match="needs the price of this machine"):
         minutes_of(unpriced)

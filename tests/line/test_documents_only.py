@@ -77,6 +77,22 @@ def test_init_then_up_then_try(command: Command) -> None:
     assert refused["tokens"]["input"] == 0
 
 
+def test_a_mixture_of_documents_is_learned_without_any_pair(command: Command, folder: Path) -> None:
+    project = folder / "modelyard.yaml"
+    text = project.read_text("utf-8")
+    assert "method: null" in text
+    for told, code in (("mixture: {manual: 1}", 0), ("distil: {teacher: base}", 1)):
+        method = f"method: {{lora: {{rank: 4}}}}\n  budget: {{tokens: 600}}\n  {told}"
+        project.write_text(text.replace("method: null", method), "utf-8")
+        said = command("up", "--to", "train.tune", "--json")
+        assert said.code == code, said.out
+        if code:
+            assert said.json["error"]["what"] == "the corpus has no pair to learn from"
+            assert said.json["error"]["where"] == "train.distil"
+        else:
+            assert "train.tune" in {step["step"] for step in said.json["result"]["steps"]}
+
+
 def test_the_card_says_on_its_first_line_that_nobody_could_measure_quality(
     command: Command, folder: Path
 ) -> None:

@@ -244,7 +244,9 @@ def test_a_whole_step_of_each_family(name: str, mix: str) -> None:
 @pytest.mark.parametrize("taught", [False, True])
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_whole_step_of_each_family_with_all_of_it_trained(name: str, taught: bool) -> None:
-    teacher = Teacher(model_of(config("llama"), DOUBLE)[0], share=0.5, temperature=2.0) if taught else None
+    teacher = (
+        Teacher(model_of(config("llama"), DOUBLE)[0], 1 << 30, share=0.5, temperature=2.0) if taught else None
+    )
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config(name), attn_implementation=packed.register())
     model = model.to(DOUBLE).eval()

@@ -21,7 +21,7 @@ from modelyard.estimate.operations import trained_token
 from modelyard.estimate.shape import Shape, of_config
 from modelyard.prompt import Prompter
 from modelyard.records.shapes import Workspace
-from modelyard.train import tune
+from modelyard.train import here, tune
 from modelyard.train.explicit.step import ExplicitStep
 from modelyard.train.fit import GIB, SHARE, Cut, fit
 from modelyard.train.material import gather
@@ -101,6 +101,36 @@ def test_what_cannot_fit_is_refused_with_its_largest_term_and_what_to_change(
     ) as told:
         fit(SMOLLM2, ASKED, rank=rank, longest=200)
     assert change in told.value.try_
+
+
+def test_a_teacher_counts_and_is_named_where_it_is_the_largest(room: Room) -> None:
+    room(predicted(ASKED, 200) + 0.1)
+    assert fit(SMOLLM2, ASKED, rank=16, longest=200)[0] == ASKED
+    large = SMOLLM2 | {"hidden_size": 2048, "intermediate_size": 8192}
+    with pytest.raises(TrainingError, match="is teacher") as told:
+        fit(SMOLLM2, ASKED, rank=16, longest=200, teacher=large)
+    assert told.value.try_ == "a smaller teacher"
+
+
+def test_what_autograd_trains_is_not_foretold_and_not_said_to_be_computed_twice(
+    base: Path, corpus: Path, workspace: Workspace, room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room(0.1)
+    some = TRAIN | {"budget": {"tokens": 600}, "method": {"lora": {"rank": 4, "targets": ["q_proj"]}}}
+    output = tune.run(TuneSettings.model_validate({"train": some}), inputs(corpus, base), workspace)
+    told = {choice.name: choice.value for choice in output.choices}
+    assert told["train.step"] == "autograd"
+    assert "train.recompute" not in told
+    monkeypatch.setattr(here, "fit", lambda *_, **__: (Cut(256, 1, recompute=True), []))
+    monkeypatch.setattr("modelyard.train.choose_step.unknown", lambda *_: "it is not to be used")
+    fresh = workspace.folder / "fresh"
+    (fresh / "state").mkdir(parents=True)
+    with pytest.raises(TrainingError, match="computed twice, and it is not to be used"):
+        tune.run(
+            TuneSettings.model_validate({"train": TRAIN}),
+            inputs(corpus, base),
+            Workspace(fresh, 1, lambda *_, **__: None),
+        )
 
 
 def test_a_base_of_an_unknown_kind_runs_as_asked(room: Room) -> None:

@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM
 
 from modelyard import intervals
-from modelyard.errors import RecordError
+from modelyard.errors import RecordError, SourceError
 from modelyard.prompt import Prompter
 from modelyard.records.shapes import Fact, Output, Workspace
 from modelyard.train import held, loop, picture, tune, work
@@ -126,6 +126,18 @@ def test_a_pair_that_does_not_fit_is_not_asked_and_without_any_the_fact_says_why
     assert facts["train.loss_select"].value is None
     assert "fits" in facts["train.loss_select"].why
     assert facts["forget.loss"].value is not None
+
+
+def test_a_searchs_run_that_nothing_could_compare_ends_before_its_first_step(
+    base: Path, tmp_path: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_corpus(tmp_path)
+    long = pair(1) | {"passage": "word " * 400}
+    (folder / "pairs.select.jsonl").write_text(json.dumps(long) + "\n")
+    monkeypatch.setattr(loop, "train", lambda run: pytest.fail("it was trained"))
+    asked = settings().model_copy(update={"trial": True})
+    with pytest.raises(SourceError, match="none has 256 tokens or less"):
+        tune.run(asked, inputs(folder, base), workspace)
 
 
 def test_what_was_measured_before_the_first_step_survives_a_kill(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import settings as few
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tests.tiny import tiny_model
 from tests.train.stage import TRAIN, inputs, pair, record, write_corpus
 from transformers import AutoModelForCausalLM
@@ -21,10 +22,13 @@ from transformers import AutoModelForCausalLM
 from modelyard.errors import SourceError
 from modelyard.prompt import Prompter
 from modelyard.records.shapes import Inputs, Output, Workspace
-from modelyard.train import samples, tune
+from modelyard.train import budget, loop, reference, samples, tune
+from modelyard.train.head import Head, Taught
 from modelyard.train.material import gather
 from modelyard.train.packing import Mixture, Order, steps
+from modelyard.train.samples import Item
 from modelyard.train.settings import Lora, Method, Train, TuneSettings
+from modelyard.train.step import Step
 
 
 def settings(**changed: Any) -> TuneSettings:
@@ -72,6 +76,22 @@ def test_full_tuning_changes_every_weight_and_lowers_the_loss(
     AutoModelForCausalLM.from_pretrained(workspace.out)
 
 
+def test_what_a_file_holds_besides_parameters_stays_and_a_second_name_of_the_embedding_is_the_embedding(
+    corpus: Path, tmp_path: Path
+) -> None:
+    base = tiny_model(tmp_path / "base")
+    tensors = load_file(base / "model.safetensors")
+    tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"].clone()
+    table = tensors["model.layers.0.self_attn.rotary_emb.inv_freq"] = torch.rand(16)
+    save_file(tensors, base / "model.safetensors", {"format": "pt"})
+    told = settings(method={"full": {}}, budget={"tokens": 600})
+    tune.run(told, inputs(corpus, base), work(tmp_path / "w"))
+    made = load_file(tmp_path / "w" / "out" / "model.safetensors")
+    assert torch.equal(made["model.layers.0.self_attn.rotary_emb.inv_freq"], table)
+    assert torch.equal(made["lm_head.weight"], made["model.embed_tokens.weight"])
+    assert not torch.equal(made["lm_head.weight"], tensors["lm_head.weight"])
+
+
 def test_full_tuning_by_autograd_ends_nearly_where_the_explicit_step_does(
     base: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,6 +120,34 @@ def test_a_preferred_answer_becomes_likelier_than_the_rejected_one(
     left_out = {choice.name: choice for choice in output.choices}["train.empty"]
     assert left_out.value == "20 pairs left out"
     assert "no rejected answer" in left_out.why
+
+
+def test_a_short_preference_run_asks_the_untuned_model_of_what_it_takes_and_a_resumed_one_of_nothing(
+    base: Path, mixed: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, right = list[int](), reference.ask
+
+    def ask(step: Step, items: Sequence[Item]) -> list[list[float]]:
+        asked.append(len(items))
+        return right(step, items)
+
+    told = settings(preference={}, sequence_tokens=512, batch_tokens=512, budget={"tokens": 600})
+    monkeypatch.setattr(reference, "ask", ask)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "train", lambda run: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            tune.run(told, inputs(mixed, base), workspace)
+    assert 0 < sum(asked) < 10  # of twenty
+    asked.clear()
+    tune.run(told, inputs(mixed, base), workspace)
+    assert asked == []
+
+
+def test_what_is_asked_first_counts_as_part_of_the_minutes() -> None:
+    speed = budget.Speed(100.0, 1.0)
+    assert budget.tokens(10, speed, 0.0) == 57_000  # a twentieth is kept back
+    assert budget.tokens(10, speed, 0.0, 0.01, 1_000_000) == 28_500
+    assert budget.tokens(10, speed, 0.0, 0.01, 7_000) == 50_000  # the second time they are known
 
 
 def test_a_preference_learns_the_two_answers_and_nothing_before_them(base: Path) -> None:
@@ -147,6 +195,45 @@ def apart(teacher: Path, student: Path, base: Path, corpus: Path) -> float:
             told, own = (model(prompt).logits[0, -1].log_softmax(-1) for model in models)
         total += float((told.exp() * (told - own)).sum())
     return total / 20
+
+
+def test_a_teacher_whose_head_is_padded_teaches_as_without(base: Path, corpus: Path, tmp_path: Path) -> None:
+    losses = []
+    for rows in (0, 8):
+        teacher = tiny_model(tmp_path / f"teacher{rows}", seed=5)
+        pad(teacher, rows)
+        roles = {**inputs(corpus, base).records, "teacher": (record("train.base", teacher),)}
+        asked = settings(distil={"teacher": "x"}, budget={"tokens": 600})
+        losses.append(facts(tune.run(asked, Inputs(roles), work(tmp_path / f"w{rows}")))["train.loss_last"])
+    assert losses[0] == losses[1]
+
+
+def pad(folder: Path, rows: int) -> None:
+    """Give a tiny model's head more rows, that no token has."""
+    config = json.loads((folder / "config.json").read_text())
+    config["vocab_size"] += rows
+    (folder / "config.json").write_text(json.dumps(config))
+    tensors = load_file(folder / "model.safetensors")
+    name = "model.embed_tokens.weight"
+    tensors[name] = torch.cat([tensors[name], torch.ones(rows, tensors[name].shape[1])])
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+
+
+def test_a_teacher_gives_no_chance_to_rows_that_pad_the_students_head() -> None:
+    torch.manual_seed(0)
+    own, hidden, told = torch.randn(40, 8), torch.randn(5, 8, requires_grad=True), torch.randn(5, 6)
+    head, labels = Head(torch.randn(32, 6), None), torch.tensor([1, 30, 2, 8, 9])
+    losses, gradient = Head(own, None).losses_and_gradient(
+        hidden.detach(), labels, taught=Taught(told, head, 0.7, 2.0)
+    )
+    logits = hidden @ own.t()
+    q = torch.softmax(told @ head.weight.t() / 2, -1)
+    log_p = torch.log_softmax(logits / 2, -1)[:, :32]
+    wanted = 0.3 * torch.nn.functional.cross_entropy(logits, labels, reduction="none")
+    wanted = wanted + 0.7 * 4 * (q * (q.log() - log_p)).sum(1)
+    torch.testing.assert_close(losses, wanted.detach())
+    (theirs,) = torch.autograd.grad(wanted.sum(), hidden)
+    torch.testing.assert_close(gradient, theirs, rtol=1e-4, atol=1e-5)
 
 
 def test_a_teacher_of_other_words_is_refused(base: Path, corpus: Path, tmp_path: Path) -> None:

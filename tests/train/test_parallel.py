@@ -21,7 +21,7 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
 from tests.tiny import tiny_model
-from tests.train.stage import TRAIN, inputs
+from tests.train.stage import TRAIN, inputs, write_corpus
 
 from modelyard.errors import NoRoom, RecordError, TrainingError
 from modelyard.records.shapes import FileEntry, Inputs, SourceFiles, Workspace
@@ -30,7 +30,8 @@ from modelyard.train.base import run as make_base
 from modelyard.train.locate import locate
 from modelyard.train.parallel import checkpoint as spread
 from modelyard.train.parallel import start
-from modelyard.train.parallel.place import check_fits, check_world
+from modelyard.train.parallel.place import check_fits
+from modelyard.train.parallel.team import check_world
 from modelyard.train.settings import BaseSettings, Parallel, TuneSettings
 
 HERE = Path(__file__).parent
@@ -92,6 +93,15 @@ def test_a_model_trained_by_two_processes_is_that_of_one(wide: Path, corpus: Pat
     assert facts[1]["forget.loss"] == pytest.approx(facts[0]["forget.loss"], rel=1e-4)
     assert {choice.name: choice.value for choice in output.choices}["train.parallel"] == "shard 2"
     assert (tmp_path / str(layout) / "out" / "adapter" / "adapter_model.safetensors").is_file()
+
+
+def test_pieces_of_documents_as_long_as_a_row_go_through_a_pipeline(wide: Path, tmp_path: Path) -> None:
+    folder = write_corpus(tmp_path)
+    text = "The limit of a call is 30. The timeout of a call is 10. " * 40
+    (folder / "documents.jsonl").write_text(json.dumps({"id": "d", "source": "docs", "text": text}) + "\n")
+    asked = settings({"pipeline": 2}, mixture={"docs": 1}, sequence_tokens=40, budget={"tokens": 600})
+    output = tune.run(asked, inputs(folder, wide), work(tmp_path / "w"))
+    assert output.facts["train.tokens"].value
 
 
 def in_the_middle(wide: Path, corpus: Path, workspace: Workspace, parallel: dict[str, int]) -> None:
@@ -283,6 +293,8 @@ def test_a_layout_that_does_not_divide_the_model_is_refused_before_anything_star
 def test_a_world_of_another_size_is_refused() -> None:
     with pytest.raises(TrainingError, match="needs 4 processes, and there are 3"):
         check_world(Parallel(data=2, shard=2), 3)
+    with pytest.raises(TrainingError, match="needs 1 processes, and there are 2"):  # that nobody told of
+        check_world(None, 2)
     check_fits(Parallel(data=3), {})
 
 

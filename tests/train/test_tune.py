@@ -286,6 +286,9 @@ def test_a_plateau_halves_the_rate_and_nothing_else_does() -> None:
 def test_float16_learns_with_a_scaled_gradient(base: Path, corpus: Path, workspace: Workspace) -> None:
     told = tune.run(settings(precision="fp16", learning_rate=2e-2), inputs(corpus, base), workspace).facts
     assert told["train.loss_last"].value < 0.8 * told["train.loss_first"].value  # type: ignore[operator]
+    scale = checkpoint.read(workspace.state).progress.scale
+    assert scale is not None
+    assert scale > 1000  # it begins at 65,536
 
 
 def test_a_gradient_that_overflows_is_scaled_less_and_keeps_its_value(base: Path) -> None:

@@ -36,6 +36,7 @@ def up(voice: Voice, folder: Path, to: str | None, again: str | None) -> None:
                 try_=f"{left_out(place.project)[name]} in the project file",
             )
     if team.started():
+        team.check_world(place.project.train.parallel, team.world())
         with team.team() as first:
             if first:
                 _up(voice, place, to, again)

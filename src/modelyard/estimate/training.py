@@ -13,6 +13,7 @@ FLOAT = 4  # bytes; all but narrow copies of weights is kept in float32
 BASE_BYTES = 480_000_000  # of a process with torch and transformers loaded, measured (torch 2.13, CPU)
 HEAD_ROWS, HEAD_PAD = 256, 80  # of train/head.py: rows of logits at once, and columns that nobody reads
 HOLES = 1.1  # of activations, with what the allocator leaves between them; measured on seven shapes of runs
+COMPARED = 3  # tensors as large as a teacher's chances while they are held against the student's
 TRANSIENT_LAYERS = 1.5  # what a layer's backward pass makes and lets go, in what a layer keeps
 
 
@@ -27,6 +28,8 @@ class Run:
     recompute: bool
     width_bytes: int = FLOAT
     """Of a weight in the products: 4 in float32, 2 in narrower types."""
+    teacher: Shape | None = None
+    """Of a model that is asked for its chances of every word."""
 
 
 def memory_bytes(shape: Shape, run: Run) -> dict[str, int]:
@@ -47,7 +50,7 @@ def memory_bytes(shape: Shape, run: Run) -> dict[str, int]:
         copies = matrices * run.width_bytes
         if run.width_bytes != FLOAT:
             weights = shape.embeddings * (FLOAT + run.width_bytes)
-    return {
+    terms = {
         "process": BASE_BYTES,
         "weights": weights,
         "copies of the weights": copies,
@@ -56,6 +59,16 @@ def memory_bytes(shape: Shape, run: Run) -> dict[str, int]:
         "activations": int(kept * run.workers * HOLES),
         "logits": logits * run.workers,
     }
+    if run.teacher is not None:
+        terms["teacher"] = teacher_bytes(run.teacher, run)
+    return terms
+
+
+def teacher_bytes(teacher: Shape, run: Run) -> int:
+    """Its weights in float32; of each worker its logits, what they are compared by, and one of its layers."""
+    chances = HEAD_ROWS * (teacher.words + HEAD_PAD) * FLOAT * (1 + COMPARED)
+    layer = run.row_tokens * (4 * teacher.width + 3 * teacher.inner) * FLOAT
+    return teacher.parameters * FLOAT + (chances + layer) * run.workers
 
 
 def kept_bytes(shape: Shape, run: Run) -> int:

@@ -50,12 +50,29 @@ def line(project: Project, folder: Path, yard: Yard) -> Line[Record]:
         (index,) = yield (
             Node(INDEX, IndexSettings(ground=project.ground, seed=project.seed), {"corpus": (corpus,)}),
         )
-    if project.train.method is not None and corpus.fact("data.pairs.train").value:
+    if project.train.method is not None and _learnable(project, corpus):
         inputs: dict[str, tuple[Record, ...]] = {"corpus": (corpus,), "model": (base_model,)}
         if teachers:
             inputs["teacher"] = tuple(teachers)
         model = yield from tuned(project, inputs)
     return (yield from search(project, Material(corpus, index, base_model, model), yard))
+
+
+def _learnable(project: Project, corpus: Record) -> bool:
+    """Whether there is something to tune on. Raises SourceError where something was asked for in vain."""
+    if corpus.fact("data.pairs.train").value:
+        return True
+    train = project.train
+    if train.mixture is not None and train.preference is None:
+        return True  # of documents; what it names is checked as they are read
+    for name in ("preference", "distil", "search"):
+        if getattr(train, name) is not None:
+            raise SourceError(
+                "the corpus has no pair to learn from",
+                where=f"train.{name}",
+                try_="pairs with an answer in data.sources; or train.mixture, to learn documents as text",
+            )
+    return False
 
 
 def _asks(project: Project, sources: tuple[SourceFiles, ...]) -> tuple[Node, ...]:

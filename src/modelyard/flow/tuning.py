@@ -16,6 +16,7 @@ from .node import Line, Node
 from .proposals import Proposals
 from .search import price_of
 
+RUNS_MIN = 3  # the default's, and as much again twice for all others
 Roles = Mapping[str, tuple[Record, ...]]
 
 
@@ -51,17 +52,26 @@ def tuned(project: Project, inputs: Roles) -> Line[Record]:
 
 
 def minutes_of(project: Project) -> Budget:
-    """The budget, money turned into minutes. Raises ProjectError where the machine has no price."""
-    budget, price = project.train.budget, project.machine.usd_per_hour
-    if budget.usd is None:
-        return budget
-    if not price:
+    """The budget, money turned into minutes.
+
+    Raises ProjectError where the machine has no price, or where a search has fewer minutes than its runs.
+    """
+    budget, price, search = project.train.budget, project.machine.usd_per_hour, project.train.search
+    if budget.usd is not None:
+        if not price:
+            raise ProjectError(
+                "a budget in money needs the price of this machine",
+                where="machine.usd_per_hour",
+                try_="machine: {usd_per_hour: 0.08}, or a budget in minutes or tokens",
+            )
+        budget = Budget(minutes=float(budget.usd / price * 60))
+    if search is not None and budget.minutes is not None and search.minutes < RUNS_MIN * budget.minutes:
         raise ProjectError(
-            "a budget in money needs the price of this machine",
-            where="machine.usd_per_hour",
-            try_="machine: {usd_per_hour: 0.08}, or a budget in minutes or tokens",
+            f"a search of {search.minutes:g} minutes cannot pay for {RUNS_MIN} runs of {budget.minutes:g}",
+            where="train.search.minutes",
+            try_=f"minutes: {RUNS_MIN * budget.minutes:g} or more, or a smaller train.budget",
         )
-    return Budget(minutes=float(budget.usd / price * 60))
+    return budget
 
 
 @dataclass(slots=True)

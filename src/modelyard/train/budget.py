@@ -67,11 +67,16 @@ def measure(
     return Speed(statistics.median(speeds), time.perf_counter() - start)
 
 
-def tokens(minutes: float, speed: Speed, spent_s: float) -> int:
-    """Tokens that fit in `minutes`, of which `spent_s` seconds are gone already."""
+def tokens(minutes: float, speed: Speed, spent_s: float, before_s: float = 0.0, there: int = 0) -> int:
+    """Tokens that fit in `minutes`, of which `spent_s` seconds are gone already.
+
+    Each of all tokens that are `there` takes `before_s` seconds more when it is taken first.
+    """
     whole = minutes * 60
     left = whole * (1 - RESERVE) - min(spent_s, SPENT_SHARE_MAX * whole)
-    return max(1, int(left * speed.tokens_per_s))
+    once = left / (1 / speed.tokens_per_s + before_s)
+    many = (left - before_s * there) * speed.tokens_per_s
+    return max(1, int(once if once < there else many))
 
 
 def save(plan: Plan, state: Path) -> None:

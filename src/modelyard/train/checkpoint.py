@@ -34,7 +34,7 @@ class Progress:
     skipped: list[int] = field(default_factory=list)
     """Numbers of the steps whose batches were left out, from 0."""
     scale: float | None = None
-    """What the gradient was computed times, at the last step."""
+    """What the gradient was computed times, at the last step; None before the first."""
 
 
 def save(
@@ -58,7 +58,7 @@ def save(
         "token_counts": torch.tensor(progress.token_counts, dtype=torch.int64),
         "skipped": torch.tensor(progress.skipped, dtype=torch.int64),
         "seconds": torch.tensor([progress.seconds], dtype=torch.float64),
-        "scale": torch.tensor([progress.scale or 1.0], dtype=torch.float64),
+        "scale": torch.tensor([] if progress.scale is None else [progress.scale], dtype=torch.float64),
     }
     told = {"step": str(progress.step), "tokens": str(progress.tokens)}
     if named is not None:
@@ -139,7 +139,7 @@ def read(state: Path) -> Kept:
             tensors["losses"].tolist(),
             tensors["token_counts"].tolist(),
             tensors["skipped"].tolist(),
-            float(tensors["scale"].item()),
+            next(iter(tensors["scale"].tolist()), None),
         )
         return Kept(
             progress,

@@ -18,7 +18,6 @@ from .weights import safetensors_header
 if TYPE_CHECKING:
     from torch import Tensor
 
-EMBEDDING = "model.embed_tokens.weight"
 # Everything of the base but its weights.
 COPIED = (
     "config.json",
@@ -63,16 +62,19 @@ def write_model(trained: Trained, base: Path, out: Path) -> Choice:
     """The weights in the base's type, W + scale * B A for an adapted layer; the base's other files copied."""
     from safetensors.torch import load_file
 
+    from .whole import Whole
+
     tensors = load_file(base / "model.safetensors")
     if isinstance(trained, Adapters):
         merge(tensors, trained.tensors(), trained.scale)
         why = "the merged weights keep the type of the base's"
     else:
+        assert isinstance(trained, Whole)
         views = trained.named(trained.flat)
-        for name, weight in tensors.items():
-            # A head that is the embedding may stand in the file under its own name as well.
-            own = name if name in views else EMBEDDING
-            tensors[name] = views[own].detach().to("cpu", weight.dtype)
+        for name, weight in tensors.items():  # what is no parameter, such as a table of positions, stays
+            own = trained.tied.get(name, name)
+            if own in views:
+                tensors[name] = views[own].detach().to("cpu", weight.dtype)
         why = "the trained weights are stored in the type of the base's"
     return write_weights(tensors, base, out, why)
 

@@ -25,19 +25,35 @@ class Cut:
     recompute: bool
 
 
-def fit(config: Mapping[str, Any], asked: Cut, *, rank: int | None, longest: int) -> tuple[Cut, list[Choice]]:
+def fit(
+    config: Mapping[str, Any],
+    asked: Cut,
+    *,
+    rank: int | None,
+    longest: int,
+    teacher: Mapping[str, Any] | None = None,
+) -> tuple[Cut, list[Choice]]:
     """The fastest way to run that fits, and why it is not as `asked`.
 
     config: the base's config.json; one of a kind that `estimate` does not know runs as asked. longest: tokens
-    of the longest item, which has to stand in one row. Raises TrainingError where nothing fits.
+    of the longest item, which has to stand in one row. teacher: its config.json. Raises TrainingError where
+    nothing fits.
     """
     shape = of_config(config)
     if shape is None:
         return asked, []
+    taught = None if teacher is None else of_config(teacher)
     room = machine.memory_available_gib() * GIB
     first: dict[str, int] = {}
     for cut in _ways(asked, longest):
-        run = training.Run(rank, cut.row_tokens, min(longest, cut.row_tokens), cut.workers, cut.recompute)
+        run = training.Run(
+            rank,
+            cut.row_tokens,
+            min(longest, cut.row_tokens),
+            cut.workers,
+            cut.recompute,
+            teacher=taught,
+        )
         terms = training.memory_bytes(shape, run)
         first = first or terms
         if sum(terms.values()) <= SHARE * room:
@@ -73,7 +89,9 @@ def _told(asked: Cut, cut: Cut, predicted: int, room: float) -> tuple[Cut, list[
 
 def _refused(shape: Shape, terms: Mapping[str, int], room: float, rank: int | None) -> TrainingError:
     largest = max(terms, key=lambda name: terms[name])
-    if rank is None:
+    if largest == "teacher":
+        change = "a smaller teacher"
+    elif rank is None:
         change = "method: {lora: {rank: 16}}, or a smaller base"
     elif largest == "activations":
         change = "shorter samples: a smaller sequence_tokens; or a smaller base"

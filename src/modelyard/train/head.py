@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 ROWS = 256  # 256 rows of 49,152 logits are 50 MB; more rows are no faster
 ROWS_CUDA = 1024
@@ -116,6 +117,8 @@ class Taught:
         """Of `rows` of labels t^2 KL [L], and its gradient for the student's logits, t (p - q), [L, V]."""
         t, head = self.temperature, self.head
         q = _cooled(head.chances(self.hidden[rows].to(head.weight.dtype)), t)
+        if lacking := chances.shape[1] - q.shape[1]:  # rows that pad the student's head
+            q = functional.pad(q, (0, lacking))
         p = _cooled(chances, t)
         apart = torch.xlogy(q, q).sub_(torch.xlogy(q, p.clamp(min=TINY)))
         return apart.sum(1).mul_(t * t), p.sub(q).mul_(t)

@@ -7,6 +7,7 @@ import resource
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from .device import facts as device_facts
 from .fit import Cut, fit
 from .material import Material
 from .packing import Order, plan, steps
+from .samples import length
 from .settings import Train, TuneSettings
 
 if TYPE_CHECKING:
@@ -82,6 +84,7 @@ def train_here(
     flat, named = whole.flat, whole.named
     if hasattr(step, "flat"):
         flat, named, trained = step.flat, step.state, None
+    words = model.get_output_embeddings().out_features
     del model, whole
     allocator.give_back()
     choices = [choice] if told is None else [told, choice]
@@ -89,7 +92,7 @@ def train_here(
         if job.teacher is not None and train.distil is not None:
             from .load import load_teacher
 
-            step.teacher = load_teacher(job.teacher, train.distil, device)
+            step.teacher = load_teacher(job.teacher, train.distil, words, device)
         if made is None:
             made = _plan(job, step, flat, named, material, cut, report, place)
             made = replace(made, choices=(*((one.name, one.value, one.why) for one in fitted), *made.choices))
@@ -104,13 +107,16 @@ def train_here(
         view = seen.begin(step, job, made, items, report, place)
         from . import loop, reference
 
+        order = _order(train, made.cut, made.rows, material)
         if train.preference is not None:
-            items = tuple(reference.measured(step, items, report))
+            rows = islice(steps(material.found.lengths, order), made.steps)
+            taken_up = chain.from_iterable(chain.from_iterable(rows))
+            items = tuple(reference.measured(step, items, taken_up, job.state, report, place))
         run = loop.Run(
             step,
             flat,
             items,
-            _order(train, made.cut, made.rows, material),
+            order,
             made.steps,
             made.tokens,
             train,
@@ -158,14 +164,26 @@ def _fit(job: Job, material: Material, place: Place | None, device: torch.device
         together = min(train.batch_tokens, ROW_TOKENS)
         return Cut(max(train.sequence_tokens, together), 1, recompute=False), []
     asked = Cut(train.sequence_tokens, _workers(train, job.threads, place), recompute=False)
-    if place is not None or train.method is None:
+    from .explicit.step import FAMILY
+
+    assert train.method is not None
+    lora, config = train.method.lora, _config(job.base)
+    # Of autograd's step, which keeps more, nothing is foretold.
+    by_autograd = config.get("model_type") not in FAMILY or (lora is not None and lora.targets is not None)
+    if place is not None or by_autograd:
         return asked, []
     return fit(
-        json.loads((job.base / "config.json").read_text("utf-8")),
+        config,
         asked,
-        rank=train.method.lora.rank if train.method.lora is not None else None,
+        rank=lora.rank if lora is not None else None,
         longest=max(material.found.lengths),
+        teacher=_config(job.teacher) if job.teacher is not None else None,
     )
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "config.json").read_text("utf-8"))
+    return found
 
 
 def _step(
@@ -190,7 +208,13 @@ def _step(
         from .parallel.spread import spread
 
         step, choice = spread(model, trained, place, sample, longest, workers, job.threads)
-    if cut.recompute and isinstance(step, ExplicitStep):
+    if cut.recompute:
+        if not isinstance(step, ExplicitStep):
+            raise TrainingError(
+                f"this run fits into memory only if its layers are computed twice, and {choice.why}",
+                where="train.base",
+                try_="a smaller sequence_tokens, a smaller base, or a machine with more memory",
+            )
         step.recompute = True
     if train.preference is not None:
         step.objective = Preference(train.preference.beta)
@@ -218,7 +242,7 @@ def _plan(
     place: Place | None,
 ) -> Plan:
     """Choose the precision and turn minutes into tokens, both by measuring; the trial leaves no trace."""
-    from . import checkpoint, loop
+    from . import checkpoint, loop, reference
     from .precision import choose
 
     train = job.train
@@ -231,11 +255,12 @@ def _plan(
     # A step of a third of the size tells as much about the precision.
     small = steps(lengths, Order(train.seed, train.batch_tokens // 3, cut.row_tokens, rows))
     third = loop.batch(items, next(small))
+    share = min(1.0, sum(row.tokens for row in third) / train.batch_tokens)  # long samples make it more
     precision = choose(train.precision, step, third, agree)
     choices = [precision]
     timed = time.perf_counter()
     step.forward_backward(third)
-    step_s = 3 * (time.perf_counter() - timed)
+    step_s = (time.perf_counter() - timed) / share
     run = loop.Run(
         step, flat, items, order, 1 << 30, 0, train, job.state, report, 1, named, place is not None
     )
@@ -257,7 +282,14 @@ def _plan(
 
         speed = agree(budget.measure(once, minutes, agree))
         loop.load(job.state, named, flat, adamw)  # the checkpoint that the run begins with
-        wanted = agree(budget.tokens(minutes, speed, time.time() - job.began))
+        before_s = 0.0  # for each token, when it is taken first
+        if train.preference is not None:
+            some = [items[number] for row in next(trial) for number in row]
+            timed = time.perf_counter()
+            reference.ask(step, some)
+            before_s = (time.perf_counter() - timed) / sum(map(length, some))
+        spent_s = time.time() - job.began
+        wanted = agree(budget.tokens(minutes, speed, spent_s, before_s, sum(lengths)))
         why = f"{minutes:g} minutes at {speed.tokens_per_s:.0f} tokens/s, measured over {speed.seconds:.0f} s"
         choices.append(Choice("train.budget_tokens", str(wanted), why))
     count, tokens = plan(lengths, order, wanted)

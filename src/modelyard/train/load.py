@@ -38,6 +38,6 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> Any:
     return model.to(device).eval()
 
 
-def load_teacher(folder: Path, distil: Distil, device: torch.device | str = "cpu") -> Teacher:
-    """The model in `folder` as a teacher."""
-    return Teacher(load_model(folder, device), share=distil.share, temperature=distil.temperature)
+def load_teacher(folder: Path, distil: Distil, words: int, device: torch.device | str = "cpu") -> Teacher:
+    """The model in `folder` as a teacher of one with so many words."""
+    return Teacher(load_model(folder, device), words, share=distil.share, temperature=distil.temperature)

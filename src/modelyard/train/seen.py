@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..errors import SourceError
 from ..prompt import Prompter
 from ..records.shapes import Fact
 from . import held, picture, work
@@ -53,6 +54,13 @@ def begin(
         tokens=made.tokens,
         most=TRIAL_PAIRS if job.settings.trial else None,
     )
+    if job.settings.trial and not any(text.kind == "select" for text in texts):
+        raise SourceError(
+            f"a search compares its trials on pairs of select, and none has {train.sequence_tokens} tokens "
+            "or less",
+            where="train.search",
+            try_="a larger sequence_tokens, or no train.search",
+        )
     first = held.before(job.state, lambda: held.measure(step, texts, train.sequence_tokens, report), place)
     whole = train.method is not None and train.method.lora is None
     config = json.loads((job.base / "config.json").read_text("utf-8"))

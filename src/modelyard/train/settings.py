@@ -12,13 +12,12 @@ from ..records.shapes import Step
 from .schedule import Shape
 
 BASE = Step("train.base", 1, "modelyard.train.base:run")
-TUNE = Step("train.tune", 6, "modelyard.train.tune:run")
+TUNE = Step("train.tune", 7, "modelyard.train.tune:run")
 SEARCH = Step("train.search", 1, "modelyard.train.searched:run")
 
 # For adapters on SmolLM2 of 1e-3 to 4e-3 the middle one learned most; all weights or a preference want less.
 RATE_ADAPTERS, RATE_WHOLE = 2e-3, 1e-4
 
-SEARCH_RUNS_MIN = 3  # the default's, and as much again twice for all others
 TRIAL_PAIRS = 48  # of `select`, by which the trials of a search are compared
 
 
@@ -196,20 +195,15 @@ class Train(Settings):
         if self.device == "cuda" and self.parallel is not None and self.parallel.processes > 1:
             raise ValueError("give device: cuda or parallel: processes that train together use CPUs")
         if self.search is not None:
-            self._can_search(self.search)
+            self._can_search()
         return self
 
-    def _can_search(self, search: Search) -> None:
+    def _can_search(self) -> None:
         if self.method is None:
             raise ValueError("search needs a method: nothing is tuned without one")
         if self.preference is not None:
             raise ValueError(
                 "give search or preference: the search goes by a loss that preferences do not lower"
-            )
-        if self.budget.minutes is not None and search.minutes < SEARCH_RUNS_MIN * self.budget.minutes:
-            raise ValueError(
-                f"search.minutes must pay for {SEARCH_RUNS_MIN} runs of budget.minutes: "
-                f"{SEARCH_RUNS_MIN * self.budget.minutes:g} or more"
             )
 
 

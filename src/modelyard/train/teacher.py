@@ -14,9 +14,11 @@ from .row import Row
 class Teacher:
     """A frozen decoder of transformers that knows the student's words; see `Taught`."""
 
-    def __init__(self, model: Any, *, share: float, temperature: float) -> None:
+    def __init__(self, model: Any, words: int, *, share: float, temperature: float) -> None:
+        """words: rows of the student's head; those that a teacher has beyond them are padding."""
         self._decoder, output = model.get_decoder(), model.get_output_embeddings()
-        self._head = Head(output.weight, getattr(output, "bias", None))
+        bias = getattr(output, "bias", None)
+        self._head = Head(output.weight[:words], None if bias is None else bias[:words])
         self._share, self._temperature = share, temperature
 
     def of(self, row: Row) -> Taught:

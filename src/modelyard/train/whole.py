@@ -20,6 +20,8 @@ class Whole:
 
     flat: Tensor
     shapes: dict[str, tuple[int, ...]]
+    tied: dict[str, str]
+    """Other names of parameters, such as of a head that is the embedding, and the names in `shapes`."""
     _parameters: tuple[nn.Parameter, ...]
 
     def parameters(self) -> list[Tensor]:
@@ -56,7 +58,10 @@ def take(model: Any) -> Whole:
         sum(parameters[name].numel() for name in names), dtype=first.dtype, device=first.device
     )
     shapes = {name: tuple(parameters[name].shape) for name in names}
-    whole = Whole(flat, shapes, tuple(parameters[name] for name in names))
+    own = {id(parameter): name for name, parameter in parameters.items()}
+    every = model.named_parameters(remove_duplicate=False)
+    tied = {name: own[id(parameter)] for name, parameter in every if name not in parameters}
+    whole = Whole(flat, shapes, tied, tuple(parameters[name] for name in names))
     for name, view in whole.named(flat).items():
         view.copy_(parameters[name].detach())
         parameters[name].data = view

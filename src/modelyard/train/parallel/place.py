@@ -15,6 +15,7 @@ from ...errors import TrainingError
 from ..explicit.step import FAMILY
 from ..row import Row
 from ..settings import Parallel
+from .team import check_world
 
 T = TypeVar("T")
 Kind = Literal["data", "shard", "tensor", "pipeline"]
@@ -117,16 +118,6 @@ def take_place(parallel: Parallel) -> Place:
     check_world(parallel, dist.get_world_size())
     shape = (parallel.data, parallel.model)
     return Place(init_device_mesh("cpu", shape, mesh_dim_names=("data", "model")), kind_of(parallel))
-
-
-def check_world(parallel: Parallel, world: int) -> None:
-    """Raises TrainingError unless there are as many processes as the layout needs."""
-    if world != parallel.processes:
-        raise TrainingError(
-            f"the layout needs {parallel.processes} processes, and there are {world}",
-            where="train.parallel",
-            try_=f"as many processes, or a layout of {world}",
-        )
 
 
 def check_fits(parallel: Parallel, config: Any) -> None:

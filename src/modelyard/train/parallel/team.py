@@ -15,6 +15,7 @@ from datetime import timedelta
 from typing import Any
 
 from ...errors import TrainingError
+from ..settings import Parallel
 
 _busy = threading.Event()  # set while the team trains
 WAIT = timedelta(days=30)  # the first process may be busy with other steps for long
@@ -22,7 +23,23 @@ WAIT = timedelta(days=30)  # the first process may be busy with other steps for 
 
 def started() -> bool:
     """Whether torchrun, or something that sets its variables, started this process as one of several."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
+    return world() > 1 and "RANK" in os.environ
+
+
+def world() -> int:
+    """How many processes were started together."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def check_world(parallel: Parallel | None, world: int) -> None:
+    """Raises TrainingError unless there are as many processes as the layout needs."""
+    needed = 1 if parallel is None else parallel.processes
+    if world != needed:
+        raise TrainingError(
+            f"the layout needs {needed} processes, and there are {world}",
+            where="train.parallel",
+            try_=f"as many processes, or a layout of {world}",
+        )
 
 
 @contextmanager
@@ -66,10 +83,8 @@ def lead(job: Any, report: Callable[..., None]) -> Any:
     """Have all processes of the team train; what became of it. Called by the first."""
     from torch import distributed as dist
 
-    from .place import check_world
     from .start import take_part
 
-    check_world(job.train.parallel, dist.get_world_size())
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # they share this machine's threads
     job = replace(job, threads=max(1, job.threads // here))
     dist.broadcast_object_list([job], src=0)
