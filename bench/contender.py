@@ -76,11 +76,13 @@ def ours(job: dict[str, Any], who: str) -> dict[str, Any]:
     from modelyard.train.step import AutogradStep
 
     threads = len(os.sched_getaffinity(0)) if device() == "cpu" else 1
-    torch.set_num_threads(1)
     samples = [(Sample(tuple(one["ids"]), tuple(one["learn"])),) for one in job["samples"]]
     tokens, longest = job["tokens"], job["row_tokens"]
     told = {"learning_rate": rate(job), "warmup": 0.0, "schedule": "constant"}
     train = Train(**told, batch_tokens=tokens, sequence_tokens=longest)
+    lengths = list(map(length, samples))
+    workers = packing.workers(lengths, tokens, threads)
+    torch.set_num_threads(threads // workers)
     model = load_model(Path(job["base"]), device())
     if job["full"]:
         trained: Any = whole.take(model)
@@ -90,14 +92,13 @@ def ours(job: dict[str, Any], who: str) -> dict[str, Any]:
     (shortest,) = min(samples, key=length)
     if who == "ours":
         stored = Path(job["base"]) / "model.safetensors"
-        step, _ = choose_step(model, trained, shortest, longest, threads, threads, stored)
+        step, _ = choose_step(model, trained, shortest, longest, workers, threads, stored)
     else:
-        step = AutogradStep(model, trained, workers=threads, threads=threads)
+        step = AutogradStep(model, trained, workers=workers, threads=threads)
     del model
     allocator.give_back()
-    lengths = list(map(length, samples))
     row_tokens = longest if device() == "cpu" else max(longest, min(tokens, ROW_TOKENS))
-    order = packing.Order(0, tokens, row_tokens, threads)
+    order = packing.Order(0, tokens, row_tokens, workers)
     batches = [
         loop.batch(samples, packing.rows(range(at, at + job["rows"]), lengths, order))
         for at in range(0, job["steps"] * job["rows"], job["rows"])

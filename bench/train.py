@@ -111,7 +111,7 @@ def contests(base: Path, corpus: Path, place: Path) -> Iterator[Contest]:
     whole = blocks(base, corpus, steps=3, rows=4) | {"full": True}
     yield Contest("full", f"all weights on blocks of {BLOCK} tokens", whole, ("trainer",), FULL_GOAL)
     other = qwen(base, place / "qwen")
-    job = blocks(other, corpus, steps=3, rows=2)
+    job = blocks(other, corpus, steps=3, rows=4)
     what = f"a Qwen2 of 360M, random weights, on blocks of {BLOCK} tokens"
     yield Contest("qwen", what, job, ("trainer",), 3.0 if native else 1.6)
 

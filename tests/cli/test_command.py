@@ -119,6 +119,23 @@ def test_a_missing_source_names_the_command_that_makes_it(command: Command, tmp_
     assert "python make_pairs.py" in said.err
 
 
+@pytest.mark.parametrize("setting", ["train.base", "train.distil.teacher"])
+def test_an_unknown_model_is_told_with_the_setting_that_names_it(
+    command: Command, tmp_path: Path, setting: str
+) -> None:
+    train = {"train.base": "{base: smol}", "train.distil.teacher": "{distil: {teacher: smol}}"}[setting]
+    (tmp_path / "documents").mkdir()
+    (tmp_path / "documents/one.md").write_text("# One\n\nA text.\n")
+    (tmp_path / "modelyard.yaml").write_text(
+        "version: 1\nname: a\ndata:\n  sources:\n"
+        "    - {path: documents, licence: MIT, owner: X, basis: own}\n"
+        f"train: {train}\n"
+    )
+    error = command("up", "--json").json["error"]
+    assert error["where"] == setting
+    assert "smollm2-135m-instruct" in error["try"]
+
+
 def test_an_unknown_step_is_told_the_known_ones(command: Command) -> None:
     said = command("up", "--to", "train.tun")
     assert said.code == 2

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from modelyard.train.attention import lay_out
-from modelyard.train.packing import Order, plan, steps
+from modelyard.train.packing import Order, plan, steps, workers
 
 lengths_ = some.lists(some.integers(1, 100), min_size=1, max_size=40)
 orders = some.builds(
@@ -91,3 +91,18 @@ def test_in_one_padded_group_each_token_lies_where_its_own_place_is(lengths: lis
     assert group.places.reshape(-1)[together.back].tolist() == list(range(ends[-1]))
     assert group.places.shape == (len(lengths), prefix + max(lengths))
     assert layout.even is (len(lengths) == 1 or (prefix == 0 and len(set(lengths)) == 1))
+
+
+@given(some.integers(1, 2000), some.integers(1, 8192), some.integers(1, 16))
+def test_no_worker_is_without_a_row_where_samples_are_alike(length: int, tokens: int, threads: int) -> None:
+    count = workers([length] * 100, tokens, threads)
+    order = Order(0, tokens, max(tokens, length), count)
+    assert 1 <= count <= threads
+    assert len(next(steps([length] * 100, order))) >= count
+
+
+def test_threads_share_the_one_long_sample_of_a_step_and_take_rows_of_short_ones() -> None:
+    assert workers([1024] * 9, 1024, 2) == 1
+    assert workers([1024] * 9, 2048, 2) == 2
+    assert workers([100] * 9, 1024, 2) == 2
+    assert workers([100] * 9, 512, 2) == 1, "each would have too little"

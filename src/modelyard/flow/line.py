@@ -36,11 +36,12 @@ def line(project: Project, folder: Path, yard: Yard) -> Line[Record]:
         extract=project.task.kind == "extract",
         seed=project.seed,
     )
-    names = [project.train.base]
+    names = {"train.base": project.train.base}
     if project.train.method is not None and project.train.distil is not None:
-        names.append(project.train.distil.teacher)
+        names["train.distil.teacher"] = project.train.distil.teacher
     bases = [
-        Node(BASE, BaseSettings(base=name), sources=(_base_files(name, folder, yard),)) for name in names
+        Node(BASE, BaseSettings(base=name), sources=(_base_files(name, setting, folder, yard),))
+        for setting, name in names.items()
     ]
     asks = _asks(project, sources)
     answers = {"answers": (yield asks)} if asks else {}
@@ -96,8 +97,8 @@ def _asks(project: Project, sources: tuple[SourceFiles, ...]) -> tuple[Node, ...
     )
 
 
-def _base_files(name: str, folder: Path, yard: Yard) -> SourceFiles:
-    base = locate(name, folder)
+def _base_files(name: str, setting: str, folder: Path, yard: Yard) -> SourceFiles:
+    base = locate(name, folder, setting)
     return of_files(yard, base.name, base.root, [base.root / file for file in base.files])
 
 

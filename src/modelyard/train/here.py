@@ -19,7 +19,7 @@ from .device import ROW_TOKENS, choose_device
 from .device import facts as device_facts
 from .fit import Cut, fit
 from .material import Material
-from .packing import Order, plan, steps
+from .packing import Order, plan, steps, workers
 from .samples import length
 from .settings import Train, TuneSettings
 
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from .parallel.place import Place
     from .step import Step
     from .trained import Trained
-
-# A worker with fewer tokens than this spends its time in small products.
-WORKER_TOKENS_MIN = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +160,9 @@ def _fit(job: Job, material: Material, place: Place | None, device: torch.device
     if device.type == "cuda":
         together = min(train.batch_tokens, ROW_TOKENS)
         return Cut(max(train.sequence_tokens, together), 1, recompute=False), []
-    asked = Cut(train.sequence_tokens, _workers(train, job.threads, place), recompute=False)
+    copies = 1 if place is None else place.copies
+    count = workers(material.found.lengths, train.batch_tokens // copies, job.threads)
+    asked = Cut(train.sequence_tokens, count, recompute=False)
     from .explicit.step import FAMILY
 
     assert train.method is not None
@@ -219,12 +218,6 @@ def _step(
     if train.preference is not None:
         step.objective = Preference(train.preference.beta)
     return step, choice
-
-
-def _workers(train: Train, threads: int, place: Place | None) -> int:
-    """Threads of this process that take rows of their own."""
-    copies = 1 if place is None else place.copies
-    return max(1, min(threads, train.batch_tokens // copies // WORKER_TOKENS_MIN))
 
 
 def _order(train: Train, cut: Cut, rows: int, material: Material) -> Order:

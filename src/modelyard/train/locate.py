@@ -53,14 +53,14 @@ class Located:
     notes: tuple[str, ...] = ()
 
 
-def locate(base: str, root: Path) -> Located:
+def locate(base: str, root: Path, setting: str = "train.base") -> Located:
     """The files of `base`: a known name, a folder (relative to `root`), or a hub id.
 
-    Only a hub id that is not in the local cache uses the network.
+    Only a hub id that is not in the local cache uses the network. `setting`: where the name was given.
     Raises SourceError when it is unknown, missing or comes only as a pickle.
     """
     if base in KNOWN:
-        return _package(base)
+        return _package(base, setting)
     folder = root / Path(base).expanduser()
     if folder.is_dir():
         return _folder(base, folder, source="a local folder")
@@ -71,8 +71,8 @@ def locate(base: str, root: Path) -> Located:
             try_="the folder that holds config.json, tokenizer.json and model.safetensors",
         )
     if HUB_ID.fullmatch(base):
-        return _hub(base)
-    raise unknown(base)
+        return _hub(base, setting)
+    raise _unknown(base, setting)
 
 
 def describe(base: str, folder: Path) -> Located:
@@ -86,18 +86,18 @@ def describe(base: str, folder: Path) -> Located:
     return _folder(name, folder, source=f"the hub model {base}" if hub else "a local folder")
 
 
-def unknown(base: str) -> SourceError:
+def _unknown(base: str, setting: str) -> SourceError:
     """The error for a base that is neither a known name nor a folder nor a hub id."""
     near = difflib.get_close_matches(base.lower(), KNOWN, n=1, cutoff=0.4)
     meant = f"did you mean {near[0]}? " if near else ""
     return SourceError(
         f"unknown base model {base!r}",
-        where="train.base",
+        where=setting,
         try_=f"{meant}known names: {', '.join(sorted(KNOWN))}; a folder with safetensors; a hub id ORG/NAME",
     )
 
 
-def _package(base: str) -> Located:
+def _package(base: str, setting: str) -> Located:
     known = KNOWN[base]
     spec = importlib.util.find_spec(known.module)  # finds the package without running it
     places = list(spec.submodule_search_locations or ()) if spec else []
@@ -106,7 +106,7 @@ def _package(base: str) -> Located:
             return Located(base, place, (known.file,), known.licence, known.source, known.notes)
     raise SourceError(
         f"the base {base} comes in the package {known.module.replace('_', '-')}, which is not installed",
-        where="train.base",
+        where=setting,
         try_=known.install,
     )
 
@@ -162,7 +162,7 @@ def _front_matter_licence(card: Path) -> str | None:
     return None
 
 
-def _hub(base: str) -> Located:
+def _hub(base: str, setting: str) -> Located:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     hub = need("huggingface_hub", extra="train", for_=f"the hub model {base}")
     errors = (OSError, ValueError, hub.errors.HfHubHTTPError, hub.errors.LocalEntryNotFoundError)
@@ -174,14 +174,14 @@ def _hub(base: str) -> Located:
         except hub.errors.RepositoryNotFoundError:
             raise SourceError(
                 f"the hub has no model {base}, or it needs a login",
-                where="train.base",
+                where=setting,
                 try_=f"check the name; known names that need no network: {', '.join(sorted(KNOWN))}",
             ) from None
         # What the network raises depends on the hub's version; all of it is an OSError or one of its own.
         except (*errors, hub.errors.OfflineModeIsEnabled) as error:
             raise SourceError(
                 f"the hub model {base} is not on this machine and cannot be fetched: {type(error).__name__}",
-                where="train.base",
+                where=setting,
                 try_="a network connection; or copy its files into a folder and name that; "
                 f"or a known name: {', '.join(sorted(KNOWN))}",
             ) from None
