@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from modelyard.optimize.convert import run
-from modelyard.optimize.settings import ConvertSettings, GgufType
+from modelyard.optimize.settings import FILE_KINDS, ConvertSettings
 from modelyard.records.shapes import Inputs, Output, Record, Workspace
 
 
@@ -30,9 +30,13 @@ def record(folder: Path) -> Record:
     )
 
 
-def convert(model: Path, into: Path, kind: GgufType) -> Output:
-    """Run the step; its files are in `into`/out."""
+GGUF_TYPES = tuple(kind.removeprefix("gguf ") for kind in FILE_KINDS if kind.startswith("gguf "))
+
+
+def convert(model: Path, into: Path, kind: str) -> Output:
+    """Run the step for a GGUF of this type; its files are in `into`/out."""
     for name in ("out", "state"):
         (into / name).mkdir(parents=True)
     workspace = Workspace(into, 1, lambda text, **numbers: None)
-    return run(ConvertSettings(gguf=kind), Inputs({"model": (record(model),)}), workspace)
+    settings = ConvertSettings.model_validate({"file": f"gguf {kind}"})
+    return run(settings, Inputs({"model": (record(model),)}), workspace)

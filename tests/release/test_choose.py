@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tests.release.stage import facts, share, unmeasured, verdict
 
 from modelyard.records.shapes import Fact
-from modelyard.release.choose import EQUAL_COST, Verdict, finalists, pick, reference
+from modelyard.release.choose import EQUAL_COST, Verdict, cheaper, holds, pick, queue, reference
 from modelyard.release.settings import Gate
 
 GATES = {"quality.task": Gate(min=0.6)}
@@ -111,34 +111,55 @@ def screen(id: str, cost: float, task: float, **more: str) -> Verdict:
     return verdict(id, fidelity="screen", found=found, **more)  # type: ignore[arg-type]
 
 
-def test_finalists_are_the_cheapest_of_different_files_that_are_likely_to_hold() -> None:
+def test_the_cheaper_half_of_what_fails_no_gate_for_certain_is_asked_and_four_at_least() -> None:
+    screens = [screen(f"at {cost}", cost / 100, 0.8) for cost in (5, 3, 9, 1, 7, 2, 8, 4, 6)]
+    wrong = verdict("wrong", fidelity="screen", found=facts(cost=0.001) | {"parity.fault": Fact(2.0, "nats")})
+    assert [v.id for v in cheaper([*screens, wrong], GATES)] == ["at 1", "at 2", "at 3", "at 4", "at 5"]
+    assert [v.id for v in cheaper(screens[:5], GATES)] == ["at 1", "at 3", "at 5", "at 7"]
+
+
+def test_a_full_verdict_holds_when_all_but_the_races_gates_are_kept() -> None:
+    gates = GATES | {"latency.ttft_p95_s.c1": Gate(max=3), "cost.usd_per_1k_answers": Gate(max=1)}
+    unraced = facts() | {name: Fact(None, "s", why="not yet") for name in gates if name not in GATES}
+    assert holds(verdict("a", found=unraced), gates)
+    assert not holds(verdict("b", found=facts(task=0.5)), gates)
+    assert not holds(verdict("c", found=facts() | {"parity.fault": Fact(2.0, "nats")}), gates)
+    assert not holds(verdict("d", found=unraced | {"quality.task": unmeasured()}), gates)
+
+
+def test_the_cheapest_of_different_files_that_are_likely_to_hold_come_first() -> None:
     screens = [
         screen("q4 openvino", 0.010, 0.80),
         screen("q4 llamacpp", 0.012, 0.80, engine="llamacpp"),
         screen("q8 openvino", 0.015, 0.82, candidate="c8", kind="Q8_0"),
         screen("f16 openvino", 0.030, 0.83, candidate="c16", kind="F16"),
     ]
-    assert [v.id for v in finalists(screens, GATES)] == ["q4 openvino", "q8 openvino"]
+    assert [v.id for v in queue(screens, GATES)] == [
+        "q4 openvino",
+        "q8 openvino",
+        "f16 openvino",
+        "q4 llamacpp",
+    ]
 
 
-def test_finalists_leave_out_what_fails_for_certain_and_put_last_what_is_unlikely() -> None:
+def test_the_queue_leaves_out_what_fails_for_certain_and_puts_last_what_is_unlikely() -> None:
     screens = [
         screen("hopeless", 0.010, 0.40),
         screen("unlikely", 0.011, 0.55, candidate="c8"),
         screen("likely", 0.020, 0.70, candidate="c16"),
     ]
-    assert [v.id for v in finalists(screens, GATES, n=3)] == ["likely", "unlikely"]
+    assert [v.id for v in queue(screens, GATES)] == ["likely", "unlikely"]
 
 
-def test_finalists_pass_identity_fault_and_latency_at_the_screen() -> None:
+def test_who_waits_passed_identity_fault_and_latency_at_the_screen() -> None:
     slow = verdict("slow", fidelity="screen", found=facts() | {"latency.ttft_p95_s.c1": Fact(9.0, "s")})
     wrong = verdict("wrong", fidelity="screen", found=facts() | {"parity.fault": Fact(2.0, "nats")})
-    assert finalists([slow, wrong], {"latency.ttft_p95_s.c1": Gate(max=3)}) == []
+    assert queue([slow, wrong], {"latency.ttft_p95_s.c1": Gate(max=3)}) == []
 
 
 def test_one_file_may_be_measured_on_two_engines_when_there_is_no_other() -> None:
     screens = [screen("a", 0.01, 0.8), screen("b", 0.02, 0.8, engine="llamacpp")]
-    assert [v.id for v in finalists(screens, GATES)] == ["a", "b"]
+    assert [v.id for v in queue(screens, GATES)] == ["a", "b"]
 
 
 def test_the_reference_is_the_unquantised_file_on_its_cheapest_engine_without_a_fault() -> None:

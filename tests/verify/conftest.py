@@ -27,7 +27,7 @@ def convert(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[.
 
     def make(kind: str, source: Path | None = None) -> Path:
         place = workspace(tmp_path_factory.mktemp(f"candidate-{kind}"))
-        settings = ConvertSettings.model_validate({"gguf": kind})
+        settings = ConvertSettings.model_validate({"file": f"gguf {kind}"})
         conversion.run(settings, Inputs({"model": (record("m" * 8, source or model),)}), place)
         return place.out
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
+from tests.optimize.stage import GGUF_TYPES
 from tests.tiny import tiny_model
 
 from modelyard.verify import identity, weights
@@ -108,7 +109,7 @@ def test_a_fault_in_what_the_file_says_is_a_difference_by_name(
     assert any(row.what.startswith(what) for row in found), found
 
 
-@pytest.mark.parametrize("kind", ["F16", "Q8_0", "Q4_0"])
+@pytest.mark.parametrize("kind", GGUF_TYPES)
 @pytest.mark.parametrize("name", NUMBERS)
 def test_a_fault_in_the_numbers_is_found_in_every_file_type(
     name: str, kind: str, model: Path, convert: Convert, tmp_path: Path
@@ -118,7 +119,7 @@ def test_a_fault_in_the_numbers_is_found_in_every_file_type(
     assert weights.compare(file, model, kind)
 
 
-@pytest.mark.parametrize("kind", ["F16", "Q8_0", "Q4_0"])
+@pytest.mark.parametrize("kind", GGUF_TYPES)
 @pytest.mark.parametrize(
     "shape",
     [

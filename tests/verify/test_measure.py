@@ -210,7 +210,7 @@ def test_below_the_limit_the_answer_is_not_stated_without_asking(stage: Stage, i
 def test_a_screen_does_not_retrieve(stage: Stage, index: Record) -> None:
     fact = stage.run({"index": [index]})[0].facts["quality.grounded"]
     assert fact.value is None
-    assert "screen" in fact.why
+    assert "at full and report only" in fact.why
 
 
 def test_documents_without_pairs_leave_quality_unmeasured_and_speed_measured(

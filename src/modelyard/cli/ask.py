@@ -59,7 +59,7 @@ def _answer(release: Record, question: str) -> dict[str, Any]:
         return _result(NOT_STATED, citations, release, 0, 0, placed.why)
     engine = engines.start(
         told["engine"],
-        folder / "model.gguf",
+        engines.model_path(folder),
         threads=told["threads"],
         callers=1,
         context_tokens=len(placed.prompt) + told["max_answer_tokens"] + SPARE_TOKENS,

@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .menu import ENGINES, EngineSpec, missing, start, versions
+    from .menu import ENGINES, EngineSpec, missing, model_path, reads, start, versions
     from .protocol import Completion, Engine, Event, Finish, Request, complete
 
 __all__ = [
@@ -19,11 +19,13 @@ __all__ = [
     "Request",
     "complete",
     "missing",
+    "model_path",
+    "reads",
     "start",
     "versions",
 ]
 
-_MENU = ("ENGINES", "EngineSpec", "missing", "start", "versions")
+_MENU = ("ENGINES", "EngineSpec", "missing", "model_path", "reads", "start", "versions")
 
 
 def __getattr__(name: str) -> Any:

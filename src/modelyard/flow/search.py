@@ -1,4 +1,4 @@
-"""The release search: screen every candidate, measure few in full, score one winner once on `report`."""
+"""The release search: screen every candidate, ask the cheaper half, measure few in full, score one winner."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any, TypeAlias
 
 from .. import engines, machine
 from ..errors import MissingPackage
-from ..optimize.settings import CONVERT, GGUF_TYPES, ConvertSettings, GgufType
+from ..optimize.settings import CONVERT, FILE_KINDS, UNQUANTISED, ConvertSettings, FileKind
 from ..project import Project
 from ..records.shapes import Record
 from ..records.yard import Yard
-from ..release import Price, Verdict, finalists, gates_for, pick, raced, reference, verdict
+from ..release import Price, Verdict, cheaper, gates_for, holds, pick, queue, raced, reference, verdict
 from ..release.settings import CHOOSE, ChooseSettings
 from ..verify.settings import (
     MEASURE,
@@ -28,15 +28,16 @@ from ..verify.settings import (
 from . import looks
 from .node import Line, Node
 
-ITEMS: dict[Fidelity, int] = {"screen": 48, "full": 300, "report": 400}  # most pairs asked
+# Most pairs asked.
+ITEMS: dict[Fidelity, int] = {"screen": 0, "partial": 48, "full": 300, "report": 400}
 FEWEST_ITEMS = 100  # of a full measurement, however slow the machine: fewer say too little
 # What one measurement may take, by the slowest of the verdicts' answers per second at the project's mix; with
 # an index about twice that, since pairs are asked with their own passage and with what retrieval finds.
 SECONDS: dict[Fidelity, float] = {"full": 30, "report": 45}
-FINALISTS = 2
-REFERENCE_ITEMS = 32  # prompts on which a file is held against its model
+FINALISTS = 2  # that keep every gate, so that a race decides
+FULLS = 4  # measured in full at most, besides the unquantised file
+REFERENCE_ITEMS = 12  # prompts on which a file is held against its model
 BASE_ITEMS = 4  # the untuned base is compared with, never released
-UNQUANTISED: GgufType = "F16"
 SERVING = ("openvino", "llamacpp")  # engines that a release may be served by; torch is the reference
 SCORES: dict[str, Score] = {"extract": "exact_match", "classify": "exact_match", "chat": "f1"}
 
@@ -66,35 +67,52 @@ class File:
     candidate: Record
     reference: Record
 
+    @property
+    def kind(self) -> str:
+        """Such as "gguf Q4_0"."""
+        return str(self.candidate.settings["file"])
+
 
 def search(project: Project, material: Material, yard: Yard) -> Line[Record]:
     """Propose conversions and measurements, each from the verdicts so far; returns the Release.
 
-    Every file is screened on every engine; the finalists and the unquantised file that losses are
-    counted from are measured in full, and race; the one winner, that file and the untuned base are scored
-    on `report`. `release.choose` has the last word: it refuses when no candidate holds.
+    Every file is screened on every engine that reads it: is it the model, does the engine run it right, how
+    long does an answer take. The cheaper half answers some questions. Then one after the other is measured in
+    full, the cheapest likely one first, until two hold; these and the unquantised file that losses are
+    counted from race. The one winner, that file and the untuned base are scored on `report`.
+    `release.choose` has the last word: it refuses when no candidate holds.
     """
     gates = gates_for(project.release.gates, has_pairs=material.has_pairs)
-    files = yield from _files(material, material.model, GGUF_TYPES, REFERENCE_ITEMS)
     usable = usable_engines(project)
+    kinds = [kind for kind in FILE_KINDS if any(engines.reads(engine, kind) for engine in usable)]
+    files = yield from _files(material, material.model, kinds, REFERENCE_ITEMS)
     measure = _Measure(project, material)
-    asks = [(file, engine) for file in files for engine in usable]
+    asks = [(file, engine) for file in files for engine in usable if engines.reads(engine, file.kind)]
     screens = yield tuple(measure(file, engine, "screen", ITEMS["screen"]) for file, engine in asks)
     price = price_of(project)
     found = [verdict(record, price) for record in screens]
     screened = {v.what: (file, record) for v, (file, _), record in zip(found, asks, screens, strict=True)}
+    partials: tuple[Record, ...] = ()
+    if material.has_pairs:
+        partials = yield tuple(
+            measure.again(screened, v, "partial", ITEMS["partial"]) for v in cheaper(found, gates)
+        )
+    waiting = queue([verdict(record, price) for record in partials] or found, gates)[:FULLS]
 
-    chosen = finalists(found, gates, FINALISTS)
     origin = reference(found) if material.has_pairs else None
-    items = _items("full", [*chosen, *([origin] if origin else [])])
+    items = _items("full", [*waiting, *([origin] if origin else [])])
     base: tuple[Record, ...] = ()
     against: tuple[Record, ...] = ()
-    if chosen and "gain.task" in gates and material.tuned:
-        base = yield from _base(measure, origin or chosen[0], "full", items)
-    if chosen and origin:
+    if waiting and "gain.task" in gates and material.tuned:
+        base = yield from _base(measure, origin or waiting[0], "full", items)
+    if waiting and origin:
         against = yield (measure.again(screened, origin, "full", items, base=base, is_reference=True),)
-    rest = [v for v in chosen if origin is None or v.what != origin.what]
-    fulls = yield tuple(measure.again(screened, v, "full", items, base=base, against=against) for v in rest)
+    fulls: list[Record] = []
+    for v in waiting:
+        if sum(holds(verdict(record, price), gates) for record in fulls) == FINALISTS:
+            break
+        if origin is None or v.what != origin.what:
+            fulls += yield (measure.again(screened, v, "full", items, base=base, against=against),)
 
     measured = (*against, *fulls)
     race = yield from _race(measure, measured)
@@ -116,7 +134,7 @@ def search(project: Project, material: Material, yard: Yard) -> Line[Record]:
         earlier_looks=earlier,
     )
     inputs = {
-        "verdicts": (*screens, *measured),
+        "verdicts": (*screens, *partials, *measured),
         "race": race,
         "report": reports,
         "candidates": tuple(file.candidate for file in files),
@@ -149,17 +167,17 @@ def _items(fidelity: Fidelity, verdicts: Sequence[Verdict]) -> int:
     return min(ITEMS[fidelity], max(FEWEST_ITEMS, asked))
 
 
-def _files(material: Material, model: Record, types: Sequence[GgufType], items: int) -> Line[list[File]]:
-    """`model` in each file type, each with its reference."""
+def _files(material: Material, model: Record, kinds: Sequence[FileKind], items: int) -> Line[list[File]]:
+    """`model` as each kind of file, each with its reference."""
     candidates = yield tuple(
-        Node(CONVERT, ConvertSettings(gguf=t), {"model": (model,)}, label=t) for t in types
+        Node(CONVERT, ConvertSettings(file=kind), {"model": (model,)}, label=kind) for kind in kinds
     )
     references = yield tuple(
         Node(
             REFERENCE,
             ReferenceSettings(items=items),
             {"candidate": (candidate,), "model": (model,), "corpus": (material.corpus,)},
-            label=str(candidate.settings["gguf"]),
+            label=str(candidate.settings["file"]),
         )
         for candidate in candidates
     )
@@ -232,8 +250,8 @@ class _Measure:
 
     def again(self, screened: Screened, v: Verdict, fidelity: Fidelity, items: int, **options: Any) -> Node:
         """The same file on the same engine as the screen `v`, at another fidelity."""
-        file, screen = screened[v.what]
-        return self(file, v.engine, fidelity, items, screen=screen, **options)
+        file, earlier = screened[v.what]
+        return self(file, v.engine, fidelity, items, earlier=earlier, **options)
 
     def __call__(
         self,
@@ -242,7 +260,7 @@ class _Measure:
         fidelity: Fidelity,
         items: int,
         *,
-        screen: Record | None = None,
+        earlier: Record | None = None,
         base: tuple[Record, ...] = (),
         against: tuple[Record, ...] = (),
         is_reference: bool = False,
@@ -266,11 +284,11 @@ class _Measure:
             "candidate": (file.candidate,),
             "reference": (file.reference,),
             "corpus": (material.corpus,),
-            "screen": (screen,) if screen else (),
+            "earlier": (earlier,) if earlier else (),
             "base": base,
             "against": against,
             "index": (material.index,) if material.index else (),
         }
-        what = f"{label} {file.candidate.settings['gguf']} on {engine}, {fidelity}".strip()
+        what = f"{label} {file.kind} on {engine}, {fidelity}".strip()
         measured_with = {"machine": machine.this().id, **engines.versions(engine)}
         return Node(MEASURE, settings, inputs, measured_with=measured_with, label=what)

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from .settings import CONVERT, GGUF_TYPES, ConvertSettings, GgufType
+from .settings import CONVERT, FILE_KINDS, UNQUANTISED, ConvertSettings, FileKind
 
-__all__ = ["CONVERT", "GGUF_TYPES", "ConvertSettings", "GgufType"]
+__all__ = ["CONVERT", "FILE_KINDS", "UNQUANTISED", "ConvertSettings", "FileKind"]

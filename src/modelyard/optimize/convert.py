@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,33 +20,35 @@ def run(settings: ConvertSettings, inputs: Inputs, workspace: Workspace) -> Outp
 
     Raises SourceError for a model that the file could not carry faithfully, NoRoom when the disk is full.
     """
+    model = inputs.one("model")
+    for name in COPIED:
+        if not (model.folder / name).is_file():
+            raise SourceError(f"the model has no {name}", where=str(model.folder))
+        shutil.copyfile(model.folder / name, workspace.out / name)
+    form, _, kind = settings.file.partition(" ")
+    path, choices = _gguf(kind, model.folder, workspace.out / "model.gguf", workspace.report)
+    recipe = {"format": form, "type": kind, "model": model.digest}
+    (workspace.out / "recipe.json").write_text(json.dumps(recipe, indent=2, sort_keys=True) + "\n", "utf-8")
+    return Output({"candidate.size_mib": Fact(path.stat().st_size / 2**20, "MiB")}, choices)
+
+
+def _gguf(
+    kind: str, folder: Path, path: Path, report: Callable[..., None]
+) -> tuple[Path, tuple[Choice, ...]]:
     need("gguf", extra="train", for_="converting to GGUF")
     from . import architecture, gguf_write, vocabulary, weights
 
-    model = inputs.one("model")
-    folder = model.folder
-    config = _json(folder / "config.json")
-    shape = architecture.read(config)
-    words = vocabulary.read(folder, shape.vocabulary)
-    base = _json(folder / "base.json")
-    for name in COPIED:
-        shutil.copyfile(folder / name, workspace.out / name)
-    path = workspace.out / "model.gguf"
+    shape = architecture.read(_json(folder / "config.json"))
     written = gguf_write.write(
         path,
-        settings.gguf,
+        kind,
         shape,
-        words,
+        vocabulary.read(folder, shape.vocabulary),
         weights.Weights(folder),
-        name=str(base.get("name", "model")),
-        tell=lambda done, total: workspace.report(f"writing {settings.gguf}", done=done, total=total),
+        name=str(_json(folder / "base.json").get("name", "model")),
+        tell=lambda done, total: report(f"writing {kind}", done=done, total=total),
     )
-    recipe = {"format": "gguf", "type": settings.gguf, "model": model.digest}
-    (workspace.out / "recipe.json").write_text(json.dumps(recipe, indent=2, sort_keys=True) + "\n", "utf-8")
-    return Output(
-        {"candidate.size_mib": Fact(path.stat().st_size / 2**20, "MiB")},
-        _choices(settings.gguf, shape.tied, written),
-    )
+    return path, _choices(kind, shape.tied, written)
 
 
 def _choices(kind: str, tied: bool, written: Any) -> tuple[Choice, ...]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..records.shapes import Fact, Record
 from .cost import SECONDS, Price, cost
-from .gates import Judgement, always, clearly_failed, judge, likely
+from .gates import Judgement, always, clearly_failed, is_raced, judge, likely
 from .settings import Gate
 
 EQUAL_COST = 1.03  # costs so close are equal: two runs of one engine differ by as much
@@ -39,7 +40,7 @@ class Verdict:
 
     @property
     def what(self) -> tuple[str, str, int]:
-        """Candidate, engine, threads: the same at screen, full and report."""
+        """Candidate, engine, threads: the same at every fidelity."""
         return self.candidate, self.engine, self.threads
 
     def number(self, name: str, otherwise: float) -> float:
@@ -146,29 +147,46 @@ def outcomes(verdicts: Sequence[Verdict], gates: Mapping[str, Gate], choice: Pic
         wins = choice.winner is not None and row.verdict.what == choice.winner.what
         out = "" if wins else "a gate" if row.failed else "dearer than the winner"
         found.append(Outcome(row.verdict, row.failed, out))
-    full = {outcome.verdict.what for outcome in found}
-    for v in verdicts:
-        if v.fidelity == "screen" and v.what not in full:
-            failed = tuple(clearly_failed(v.facts, {**always(v.limits), **gates}))
-            found.append(Outcome(v, failed, "a gate" if failed else "others were cheaper or likelier"))
+    last = {outcome.verdict.what for outcome in found}
+    for fidelity in ("partial", "screen"):
+        for v in verdicts:
+            if v.fidelity == fidelity and v.what not in last:
+                last.add(v.what)
+                failed = tuple(clearly_failed(v.facts, {**always(v.limits), **gates}))
+                found.append(Outcome(v, failed, "a gate" if failed else "others were cheaper or likelier"))
     return sorted(found, key=lambda o: (bool(o.out), *_dearer(o.verdict)))
 
 
-def finalists(screens: Sequence[Verdict], gates: Mapping[str, Gate], n: int = 2) -> list[Verdict]:
-    """The screens worth measuring in full, at most `n`.
+def cheaper(screens: Sequence[Verdict], gates: Mapping[str, Gate], fewest: int = 4) -> list[Verdict]:
+    """The cheaper half of the screens that fail no gate for certain, cheapest first; `fewest` at least."""
+    left = sorted(_open(screens, gates), key=_dearer)
+    return left[: max(fewest, math.ceil(len(left) / 2))]
+
+
+def queue(seen: Sequence[Verdict], gates: Mapping[str, Gate]) -> list[Verdict]:
+    """Those of `seen` worth measuring in full, in the order in which it should be done.
 
     Those that fail a gate for certain are out. Of the others the cheapest, those first whose estimates keep
     the gates on quality; each of another file while there are several, for engines hardly change quality.
     """
-    left = [v for v in screens if not clearly_failed(v.facts, {**always(v.limits), **gates})]
-    left.sort(key=lambda v: (not likely(v.facts, gates), *_dearer(v)))
+    left = sorted(_open(seen, gates), key=lambda v: (not likely(v.facts, gates), *_dearer(v)))
     files: set[str] = set()
     first: list[Verdict] = []
     for v in left:
         if v.candidate not in files:
             files.add(v.candidate)
             first.append(v)
-    return (first + [v for v in left if v not in first])[:n]
+    return first + [v for v in left if v not in first]
+
+
+def holds(v: Verdict, gates: Mapping[str, Gate]) -> bool:
+    """Whether a full verdict keeps every gate but those on speed, which the race has yet to measure."""
+    asked = {name: gate for name, gate in {**always(v.limits), **gates}.items() if not is_raced(name)}
+    return all(judgement.passed for judgement in judge(v.facts, asked))
+
+
+def _open(seen: Sequence[Verdict], gates: Mapping[str, Gate]) -> list[Verdict]:
+    return [v for v in seen if not clearly_failed(v.facts, {**always(v.limits), **gates})]
 
 
 def reference(screens: Sequence[Verdict]) -> Verdict | None:

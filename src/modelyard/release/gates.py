@@ -48,7 +48,7 @@ def clearly_failed(facts: Mapping[str, Fact], gates: Mapping[str, Gate]) -> list
     failed = []
     for name, gate in gates.items():
         fact = _fact(facts, name, gate)
-        later = fact.unit == "share" or name.startswith(("speed.", "latency."))
+        later = fact.unit == "share" or is_raced(name)
         if later and fact.value is None:
             continue
         found = _judge(name, gate, fact, favourable=True)
@@ -64,6 +64,11 @@ def likely(facts: Mapping[str, Fact], gates: Mapping[str, Gate]) -> bool:
         if fact.unit == "share" and fact.value is not None and not _keeps(fact.value, gate):
             return False
     return True
+
+
+def is_raced(name: str) -> bool:
+    """Whether the fact is measured in the race of the finalists, or follows from what is."""
+    return name.startswith(("speed.", "latency.", "cost."))
 
 
 def _fact(facts: Mapping[str, Fact], name: str, gate: Gate) -> Fact:

@@ -91,7 +91,7 @@ class Worker:
         released = self._released
         engine = engines.start(
             released.engine,
-            released.folder / "model.gguf",
+            engines.model_path(released.folder),
             threads=released.threads,
             callers=self._callers,
             context_tokens=released.context_tokens + SPARE_TOKENS,

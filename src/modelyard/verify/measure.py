@@ -25,7 +25,7 @@ from .settings import Fidelity, MeasureSettings
 if TYPE_CHECKING:
     from ..index.bm25 import Bm25
 
-SPLIT: dict[Fidelity, str] = {"screen": "select", "full": "select", "report": "report"}
+SPLIT: dict[Fidelity, str] = {"screen": "select", "partial": "select", "full": "select", "report": "report"}
 LONGEST_ANSWER = 64  # tokens, where no right answers tell how long one is
 SPARE_TOKENS = 8  # engines count a begin token or a last one differently
 CORPUS_TOKENS = 30_000  # for the prompts of the speed measurement: 64 windows that hardly overlap
@@ -63,10 +63,9 @@ def run(settings: MeasureSettings, inputs: Inputs, workspace: Workspace) -> Outp
     compared = {role: _other(inputs, role, split) for role in ("base", "against")}
     prompter = Prompter(candidate.folder)
     items_forced = forced.load(reference.folder / "forced.json")
-    asked = choose(
-        items(read_jsonl(corpus.folder / f"pairs.{split}.jsonl")), settings.items, seed=settings.seed
-    )
-    p99, cap, why_cap = _cap(prompter, corpus, asked)
+    pairs = items(read_jsonl(corpus.folder / f"pairs.{split}.jsonl"))
+    asked = choose(pairs, settings.items, seed=settings.seed) if settings.items else []
+    p99, cap, why_cap = _cap(prompter, corpus, pairs)
     index, why_not_grounded = _index(settings, inputs)
     try:
         plan = quality.plan(prompter, asked, index, settings.passages)
@@ -95,9 +94,10 @@ def run(settings: MeasureSettings, inputs: Inputs, workspace: Workspace) -> Outp
                     score=settings.task_score,
                     silence_s=settings.silence_s,
                 )
-                facts |= _speed(settings, engine, text, workspace)
+                facts |= _speed(settings, inputs, engine, text, workspace)
                 facts["memory.peak_gib"] = Fact(engine.memory_peak_gib(), "GiB")
-            facts |= quality.facts(answers, why_not_grounded=why_not_grounded, seed=settings.seed)
+            why = "a screen asks no questions" if pairs and not asked else quality.NO_PAIRS
+            facts |= quality.facts(answers, why=why, why_not_grounded=why_not_grounded, seed=settings.seed)
             facts |= _compared(settings, [asdict(answer) for answer in answers.own], compared)
         except EngineError as error:
             answers, failed = quality.Answers((), ()), f"the engine failed: {error.what}"
@@ -111,7 +111,7 @@ def run(settings: MeasureSettings, inputs: Inputs, workspace: Workspace) -> Outp
         "split": split,
         "candidate": candidate.id,
         "recipe": candidate.json("recipe.json"),
-        "has_pairs": bool(asked),
+        "has_pairs": bool(pairs),
         "max_answer_tokens": cap,
         "limits": limits,
     }
@@ -139,8 +139,8 @@ def _index(settings: MeasureSettings, inputs: Inputs) -> tuple[Bm25 | None, str]
     """The index to retrieve from, or why there is none."""
     if not inputs.all("index"):
         return None, "the project does not ground its answers"
-    if settings.fidelity == "screen":
-        return None, "retrieval is measured at full and report, not at a screen"
+    if settings.fidelity in ("screen", "partial"):
+        return None, "retrieval is measured at full and report only"
     from ..index.bm25 import Bm25
 
     return Bm25.load(inputs.one("index").folder), ""
@@ -163,12 +163,12 @@ def _fault(
     limits: Mapping[str, float],
     workspace: Workspace,
 ) -> Fact:
-    """parity.fault: carried from the screen of the same file on the same engine, or measured.
+    """parity.fault: carried from an earlier look at the same file on the same engine, or measured.
 
     An engine that can run without roundings of its own is asked to: then only a fault is left to differ.
     """
-    if inputs.all("screen"):
-        return inputs.one("screen").fact("parity.fault")
+    if inputs.all("earlier"):
+        return inputs.one("earlier").fact("parity.fault")
     from .. import engines
 
     workspace.report(f"{settings.engine}: fault parity")
@@ -186,7 +186,7 @@ def _engine(settings: MeasureSettings, candidate: Record, longest: int, *, exact
 
     engine: Engine = engines.start(
         settings.engine,
-        candidate.folder / "model.gguf",
+        engines.model_path(candidate.folder),
         threads=settings.threads,
         callers=max(quality.CALLERS, settings.mix.callers, *speed.CALLERS),
         context_tokens=longest + SPARE_TOKENS,
@@ -200,7 +200,7 @@ def _engine(settings: MeasureSettings, candidate: Record, longest: int, *, exact
 
 
 def _speed(
-    settings: MeasureSettings, engine: Engine, text: Sequence[int], workspace: Workspace
+    settings: MeasureSettings, inputs: Inputs, engine: Engine, text: Sequence[int], workspace: Workspace
 ) -> dict[str, Fact]:
     """How long answers take at the mix; all else about speed is measured in the race of the finalists."""
     found = {
@@ -220,6 +220,8 @@ def _speed(
             fewest=settings.mix.callers,  # one answer each is enough to choose finalists by
         )
         found[speed.SECONDS] = speed.seconds([load], settings.mix)
+    elif settings.fidelity == "partial" and inputs.all("earlier"):
+        found[speed.SECONDS] = inputs.one("earlier").fact(speed.SECONDS)
     return found
 
 

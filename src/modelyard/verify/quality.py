@@ -115,8 +115,11 @@ def _scored(item: Item, score: str, answer: str, ended: bool) -> Answer:
     )
 
 
-def facts(answers: Answers, *, why_not_grounded: str, seed: int) -> dict[str, Fact]:
-    """The quality facts of one verdict; `why_not_grounded`: the reason, when retrieval was not measured."""
+def facts(answers: Answers, *, why: str, why_not_grounded: str, seed: int) -> dict[str, Fact]:
+    """The quality facts of one verdict.
+
+    The reasons, `why`: when nothing was asked; `why_not_grounded`: when retrieval was not measured.
+    """
     names = (
         "quality.task",
         "quality.answerable",
@@ -125,7 +128,7 @@ def facts(answers: Answers, *, why_not_grounded: str, seed: int) -> dict[str, Fa
         "safety.false_answer",
     )
     if not (answers.own or answers.grounded):
-        return {name: Fact(None, "share", why=NO_PAIRS) for name in names}
+        return {name: Fact(None, "share", why=why) for name in names}
     yes = [a for a in answers.own if a.answerable]
     no = [a for a in answers.own if not a.answerable]
     none_answerable = "the corpus has no answerable question with a passage of its own"

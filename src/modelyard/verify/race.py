@@ -36,7 +36,7 @@ def run(settings: RaceSettings, inputs: Inputs, workspace: Workspace) -> Output:
             try:
                 runner.engine = engines.start(
                     name,
-                    candidate.folder / "model.gguf",
+                    engines.model_path(candidate.folder),
                     threads=settings.threads,
                     callers=max(mix.callers, *speed.CALLERS),
                     context_tokens=mix.input_tokens + mix.output_tokens + SPARE_TOKENS,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from .. import intervals
+from .. import engines, intervals
 from ..prompt import Prompter
 from ..records.digest import canonical, file_sha256
 from ..records.shapes import Choice, Fact, Inputs, Output, Workspace
@@ -27,7 +27,7 @@ def run(settings: ReferenceSettings, inputs: Inputs, workspace: Workspace) -> Ou
     corpus without any text.
     """
     candidate, model, corpus = inputs.one("candidate"), inputs.one("model"), inputs.one("corpus")
-    path = candidate.folder / "model.gguf"
+    path = engines.model_path(candidate.folder)
     prompter = Prompter(candidate.folder)
     items, source = forced.choose_forced(prompter, corpus.folder, settings.items, seed=settings.seed)
 

@@ -10,10 +10,10 @@ from ..records.settings import Settings
 from ..records.shapes import Step
 
 REFERENCE = Step("verify.reference", 1, "modelyard.verify.reference:run")
-MEASURE = Step("verify.measure", 2, "modelyard.verify.measure:run", measures=True)
+MEASURE = Step("verify.measure", 3, "modelyard.verify.measure:run", measures=True)
 RACE = Step("verify.race", 1, "modelyard.verify.race:run", measures=True)
 
-Fidelity = Literal["screen", "full", "report"]
+Fidelity = Literal["screen", "partial", "full", "report"]
 Score = Literal["exact_match", "f1"]
 
 
@@ -44,16 +44,16 @@ class MeasureSettings(Settings):
     threads: int = Field(ge=1)
     """Threads of the engine."""
     fidelity: Fidelity
-    """screen and full look at the pairs of `select`, report at those of `report`."""
-    items: int = Field(ge=1)
-    """Most pairs to ask."""
+    """A screen asks no question, partial and full ask those of `select`, report those of `report`."""
+    items: int = Field(ge=0)
+    """Most pairs to ask; none at a screen."""
     task_score: Score
     """How an answer is scored."""
     mix: Mix
     passages: int = Field(default=1, ge=1, le=8)
     """Passages put before a question, for the grounded score."""
     speed: bool = True
-    """Whether to time answers at the mix, which is enough to choose finalists by."""
+    """Whether to time answers at the mix; otherwise the time is an earlier look's, if there was one."""
     is_reference: bool = False
     """This is the file that task loss is counted from: its loss is nought by definition."""
     silence_s: float = Field(default=120.0, gt=0)
