@@ -221,7 +221,7 @@ def _page(record: Record) -> str:
 
 def _label(record: Record) -> str:
     told = record.settings
-    names = ("path", "base", "gguf", "engine", "fidelity")
+    names = ("path", "base", "file", "engine", "fidelity")
     return " ".join(str(told[name]) for name in names if told.get(name))
 
 
