@@ -41,6 +41,8 @@ class Worker:
         os.set_blocking(self._wake_write, False)
         self._awake = False
         self.pid: int | None = None
+        self.gives: frozenset[str] = frozenset()
+        """What its engine can give; known when it is ready."""
         self.ready: asyncio.Future[None] = self._loop.create_future()
         self.ended: asyncio.Future[ModelyardError | None] = self._loop.create_future()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -99,7 +101,7 @@ class Worker:
             quiet=True,
         )
         assert isinstance(engine, EngineProcess)
-        self.pid = engine.pid
+        self.pid, self.gives = engine.pid, engine.gives
         return engine
 
     def _serve(self, engine: EngineProcess) -> None:
