@@ -45,9 +45,7 @@ class LiteRt:
 
         self._numpy = numpy
         cpu = runtime.CpuOptions(num_threads=threads)
-        options = runtime.Options(
-            hardware_accelerators=runtime.HardwareAccelerator.CPU, cpu_options=cpu
-        )
+        options = runtime.Options(hardware_accelerators=runtime.HardwareAccelerator.CPU, cpu_options=cpu)
         try:
             self._model = runtime.CompiledModel.from_file(str(file), options=options)
             self._signatures = {name: self._signature(name) for name in self._model.get_signature_list()}
@@ -170,9 +168,7 @@ class LiteRt:
         for name, value in (("tokens", ids), ("input_pos", places), ("mask", mask)):
             signature.inputs[name].write(value)
         filled = self._free.pop()
-        self._model.run_by_name(
-            signature.name, signature.inputs | run.cache, signature.outputs | filled
-        )
+        self._model.run_by_name(signature.name, signature.inputs | run.cache, signature.outputs | filled)
         self._free.append(run.cache)
         run.cache = filled
         run.at += count

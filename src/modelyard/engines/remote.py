@@ -34,7 +34,9 @@ def start(model: Path, *, threads: int, callers: int, context_tokens: int, exact
     told = _told(model.parent / FILE)
     key = os.environ.get(told["key_env"]) if told.get("key_env") else None
     if told.get("key_env") and not key:
-        raise EngineError(f"{told['key_env']} is not set", where=told["url"], try_="export it, then start again")
+        raise EngineError(
+            f"{told['key_env']} is not set", where=told["url"], try_="export it, then start again"
+        )
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     address = Address(told["url"].rstrip("/"), headers)
     entry = _entry(address, told["model"])
@@ -70,7 +72,9 @@ def _entry(address: Address, model: str) -> dict[str, Any]:
         listed = address.ask("/models")
         found = {str(entry["id"]): entry for entry in listed["data"]}
     except Unreachable as error:
-        raise EngineError(error.what, where=address.url, try_="start it, or mend release.remote.url") from None
+        raise EngineError(
+            error.what, where=address.url, try_="start it, or mend release.remote.url"
+        ) from None
     except Declined as error:
         advice = "release.remote.url ends before /models, such as http://127.0.0.1:8000/v1"
         if error.status in (401, 403):

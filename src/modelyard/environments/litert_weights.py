@@ -158,7 +158,9 @@ def main(file: Path, out: Path) -> None:
     apart: list[str] = []
     for one in model.signatureDefs:
         graph = Graph(model, one.subgraphIndex, schema, data)
-        inputs = {t.name.decode(): [int(n) for n in graph.graph.tensors[t.tensorIndex].shape] for t in one.inputs}
+        inputs = {
+            t.name.decode(): [int(n) for n in graph.graph.tensors[t.tensorIndex].shape] for t in one.inputs
+        }
         signatures[one.signatureKey.decode()] = inputs
         says, holds = read(graph)
         if weights:

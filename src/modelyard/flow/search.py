@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from .. import engines, machine
 from ..errors import MissingPackage
-from ..optimize.settings import CONVERT, FILE_KINDS, UNQUANTISED, ConvertSettings, FileKind
+from ..optimize.settings import CONVERT, FILE_KINDS, UNQUANTISED, ConvertSettings, Server
 from ..project import Project
 from ..records.shapes import Record
 from ..records.yard import Yard
@@ -69,8 +69,9 @@ class File:
 
     @property
     def kind(self) -> str:
-        """Such as "gguf Q4_0"."""
-        return str(self.candidate.settings["file"])
+        """Such as "gguf Q4_0", or "remote gguf Q4_0" where a server serves it."""
+        told = self.candidate.settings
+        return f"remote {told['file']}" if told.get("server") else str(told["file"])
 
 
 def search(project: Project, material: Material, yard: Yard) -> Line[Record]:
@@ -85,7 +86,8 @@ def search(project: Project, material: Material, yard: Yard) -> Line[Record]:
     gates = gates_for(project.release.gates, has_pairs=material.has_pairs)
     usable = usable_engines(project)
     kinds = [kind for kind in FILE_KINDS if any(engines.reads(engine, kind) for engine in usable)]
-    files = yield from _files(material, material.model, kinds, REFERENCE_ITEMS)
+    converts = [ConvertSettings(file=kind) for kind in kinds] + served_elsewhere(project)
+    files = yield from _files(material, material.model, converts, REFERENCE_ITEMS)
     measure = _Measure(project, material)
     asks = [(file, engine) for file in files for engine in usable if engines.reads(engine, file.kind)]
     screens = yield tuple(measure(file, engine, "screen", ITEMS["screen"]) for file, engine in asks)
@@ -131,6 +133,7 @@ def search(project: Project, material: Material, yard: Yard) -> Line[Record]:
         ground=project.ground.model_dump(mode="json") if project.ground else None,
         usd_per_hour=price.usd_per_hour,
         price_is_assumed=price.assumed,
+        remote_usd_per_hour=price.remote_usd_per_hour,
         earlier_looks=earlier,
     )
     inputs = {
@@ -151,13 +154,28 @@ def usable_engines(project: Project) -> list[str]:
     absent = [why for why in lacking.values() if why]
     if absent and (project.release.engines or len(absent) == len(lacking)):
         raise MissingPackage(absent[0], try_=absent[0].partition(": ")[2])
-    return [name for name, why in lacking.items() if not why]
+    remote = ("remote",) if project.release.remote else ()
+    return [*(name for name, why in lacking.items() if not why), *remote]
+
+
+def served_elsewhere(project: Project) -> list[ConvertSettings]:
+    """The file that a server of the project's serves, if it has one."""
+    remote = project.release.remote
+    if remote is None:
+        return []
+    server = Server(url=remote.url, model=remote.model, key_env=remote.key_env)
+    return [ConvertSettings.model_validate({"file": remote.file, "server": server})]
 
 
 def price_of(project: Project) -> Price:
     """Of an hour of this machine; assumed where the project gives none."""
-    given = project.machine.usd_per_hour
-    return Price(float(given) if given is not None else machine.assumed_usd_per_hour(), given is None)
+    given, remote = project.machine.usd_per_hour, project.release.remote
+    theirs = remote.usd_per_hour if remote else None
+    return Price(
+        float(given) if given is not None else machine.assumed_usd_per_hour(),
+        given is None,
+        None if theirs is None else float(theirs),
+    )
 
 
 def _items(fidelity: Fidelity, verdicts: Sequence[Verdict]) -> int:
@@ -167,10 +185,12 @@ def _items(fidelity: Fidelity, verdicts: Sequence[Verdict]) -> int:
     return min(ITEMS[fidelity], max(FEWEST_ITEMS, asked))
 
 
-def _files(material: Material, model: Record, kinds: Sequence[FileKind], items: int) -> Line[list[File]]:
-    """`model` as each kind of file, each with its reference."""
+def _files(
+    material: Material, model: Record, converts: Sequence[ConvertSettings], items: int
+) -> Line[list[File]]:
+    """`model` as each of the files, each with its reference."""
     candidates = yield tuple(
-        Node(CONVERT, ConvertSettings(file=kind), {"model": (model,)}, label=kind) for kind in kinds
+        Node(CONVERT, convert, {"model": (model,)}, label=convert.file) for convert in converts
     )
     references = yield tuple(
         Node(
@@ -185,15 +205,22 @@ def _files(material: Material, model: Record, kinds: Sequence[FileKind], items: 
 
 
 def _base(measure: _Measure, like: Verdict, fidelity: Fidelity, items: int) -> Line[tuple[Record, ...]]:
-    """The untuned base, unquantised, on the engine of `like`: what the gain is counted from."""
+    """The untuned base, unquantised, on the engine of `like`: what the gain is counted from.
+
+    A server serves the tuned model alone: on one there is no base to compare with.
+    """
     material = measure.material
-    (file,) = yield from _files(material, material.base, (UNQUANTISED,), BASE_ITEMS)
+    kinds = [kind for kind in UNQUANTISED if engines.reads(like.engine, kind)]
+    if not kinds:
+        return ()
+    convert = ConvertSettings(file=kinds[0])
+    (file,) = yield from _files(material, material.base, (convert,), BASE_ITEMS)
     return (yield (measure(file, like.engine, fidelity, items, label="base"),))
 
 
 def _race(measure: _Measure, fulls: Sequence[Record]) -> Line[tuple[Record, ...]]:
     """The speed of all that was measured in full and whose engine ran; nothing when there is none."""
-    able = [record for record in fulls if record.fact("memory.peak_gib").value is not None]
+    able = [record for record in fulls if record.fact("parity.fault").value is not None]
     if not able:
         return ()
     names = tuple(str(record.settings["engine"]) for record in able)

@@ -1,4 +1,4 @@
-"""The step optimize.convert: a Model in, a GGUF file out that llama.cpp and OpenVINO both read."""
+"""The step optimize.convert: a Model in, a file or a folder out that engines read."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ COPIED = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "con
 
 
 def run(settings: ConvertSettings, inputs: Inputs, workspace: Workspace) -> Output:
-    """Write the candidate: model.gguf, what belongs to it, and recipe.json.
+    """Write the candidate: model.gguf or the folder model, what belongs to it, and recipe.json.
 
-    Raises SourceError for a model that the file could not carry faithfully, NoRoom when the disk is full.
+    Beside a file that a server serves stands server.json: where. Raises SourceError for a model that the file
+    could not carry faithfully, MissingPackage without the environment that makes it.
     """
     model = inputs.one("model")
     for name in COPIED:
@@ -26,10 +27,26 @@ def run(settings: ConvertSettings, inputs: Inputs, workspace: Workspace) -> Outp
             raise SourceError(f"the model has no {name}", where=str(model.folder))
         shutil.copyfile(model.folder / name, workspace.out / name)
     form, _, kind = settings.file.partition(" ")
-    path, choices = _gguf(kind, model.folder, workspace.out / "model.gguf", workspace.report)
-    recipe = {"format": form, "type": kind, "model": model.digest}
+    recipe: dict[str, Any] = {"format": form, "type": kind, "model": model.digest}
+    choices: tuple[Choice, ...] = ()
+    path = workspace.out / "model"
+    if form == "gguf":
+        path, choices = _gguf(kind, model.folder, workspace.out / "model.gguf", workspace.report)
+    elif form == "litert":
+        from . import litert
+
+        recipe["room_tokens"] = litert.write(kind, model.folder, path, settings.room_tokens, workspace.report)
+    else:
+        from . import safetensors_write
+
+        safetensors_write.write(kind, model.folder, path)
+    if settings.server is not None:
+        told = settings.server.model_dump(mode="json")
+        (workspace.out / "server.json").write_text(json.dumps(told, indent=2) + "\n", "utf-8")
+        recipe["server"] = settings.server.url
     (workspace.out / "recipe.json").write_text(json.dumps(recipe, indent=2, sort_keys=True) + "\n", "utf-8")
-    return Output({"candidate.size_mib": Fact(path.stat().st_size / 2**20, "MiB")}, choices)
+    size = sum(part.stat().st_size for part in (path.rglob("*") if path.is_dir() else (path,)))
+    return Output({"candidate.size_mib": Fact(size / 2**20, "MiB")}, choices)
 
 
 def _gguf(

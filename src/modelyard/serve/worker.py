@@ -15,9 +15,8 @@ from .. import engines
 from ..engines import Event, Request
 from ..engines.process import EngineProcess
 from ..errors import EngineCrashed, ModelyardError
-from .released import Released
+from .released import SPARE_TOKENS, Released
 
-SPARE_TOKENS = 8  # engines count a begin token or a last one differently
 TICK_S = 1.0  # how often a silent engine is looked at
 
 
