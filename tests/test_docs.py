@@ -48,5 +48,5 @@ def test_coverage_has_a_line_for_every_part() -> None:
 
 def test_no_page_names_a_path_of_a_developers_machine() -> None:
     for path in ROOT.rglob("*.md"):
-        if not {".venv", "build", ".yard", "node_modules"} & set(path.parts):
+        if not {".venv", ".env", "build", ".yard", "node_modules"} & set(path.parts):
             assert not re.search(r"/(work|home|root|tmp)/[a-z]", path.read_text("utf-8")), path
