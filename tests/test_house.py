@@ -28,7 +28,7 @@ ARROWS: dict[str, set[str]] = {
     "data": {"records", "errors", "index", "intervals", "prompt"},
     "estimate": {"errors"},
     "train": {"records", "errors", "machine", "prompt", "intervals", "estimate"},
-    "optimize": {"records", "errors", "machine", "prompt"},
+    "optimize": {"records", "errors", "machine", "prompt", "intervals"},
     "verify": {"records", "errors", "machine", "engines", "index", "intervals", "prompt", "grounding"},
     "release": {"records", "errors"},
     "bill": {"records", "errors"},

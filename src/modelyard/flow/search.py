@@ -43,13 +43,22 @@ SCORES: dict[str, Score] = {"extract": "exact_match", "classify": "exact_match",
 
 
 @dataclass(frozen=True, slots=True)
+class Smaller:
+    """A smaller model, and what was done to the tuned one, in order, until it was this."""
+
+    model: Record
+    chain: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Material:
-    """What the search works on. `base` is `model` when nothing was tuned."""
+    """What the search works on. `base` is `model` when nothing was tuned; `smaller` ones compete with it."""
 
     corpus: Record
     index: Record | None
     base: Record
     model: Record
+    smaller: tuple[Smaller, ...] = ()
 
     @property
     def tuned(self) -> bool:
@@ -72,6 +81,11 @@ class File:
         """Such as "gguf Q4_0"."""
         return str(self.candidate.settings["file"])
 
+    @property
+    def label(self) -> str:
+        """Such as "26 layers, distilled, gguf Q4_0"."""
+        return ", ".join((*self.candidate.settings.get("chain", ()), self.kind))
+
 
 def search(project: Project, material: Material, yard: Yard) -> Line[Record]:
     """Propose conversions and measurements, each from the verdicts so far; returns the Release.
@@ -86,6 +100,8 @@ def search(project: Project, material: Material, yard: Yard) -> Line[Record]:
     usable = usable_engines(project)
     kinds = [kind for kind in FILE_KINDS if any(engines.reads(engine, kind) for engine in usable)]
     files = yield from _files(material, material.model, kinds, REFERENCE_ITEMS)
+    for one in material.smaller:
+        files += yield from _files(material, one.model, kinds, REFERENCE_ITEMS, chain=one.chain)
     measure = _Measure(project, material)
     asks = [(file, engine) for file in files for engine in usable if engines.reads(engine, file.kind)]
     screens = yield tuple(measure(file, engine, "screen", ITEMS["screen"]) for file, engine in asks)
@@ -167,17 +183,21 @@ def _items(fidelity: Fidelity, verdicts: Sequence[Verdict]) -> int:
     return min(ITEMS[fidelity], max(FEWEST_ITEMS, asked))
 
 
-def _files(material: Material, model: Record, kinds: Sequence[FileKind], items: int) -> Line[list[File]]:
-    """`model` as each kind of file, each with its reference."""
+def _files(
+    material: Material, model: Record, kinds: Sequence[FileKind], items: int, chain: tuple[str, ...] = ()
+) -> Line[list[File]]:
+    """`model` as each kind of file, each with its reference; `chain`: how it came from the tuned one."""
+    inputs = {"model": (model,)} | ({"tuned": (material.model,)} if chain else {})
     candidates = yield tuple(
-        Node(CONVERT, ConvertSettings(file=kind), {"model": (model,)}, label=kind) for kind in kinds
+        Node(CONVERT, ConvertSettings(file=kind, chain=chain), inputs, label=", ".join((*chain, kind)))
+        for kind in kinds
     )
     references = yield tuple(
         Node(
             REFERENCE,
             ReferenceSettings(items=items),
             {"candidate": (candidate,), "model": (model,), "corpus": (material.corpus,)},
-            label=str(candidate.settings["file"]),
+            label=", ".join((*chain, str(candidate.settings["file"]))),
         )
         for candidate in candidates
     )
@@ -289,6 +309,6 @@ class _Measure:
             "against": against,
             "index": (material.index,) if material.index else (),
         }
-        what = f"{label} {file.kind} on {engine}, {fidelity}".strip()
+        what = f"{label} {file.label} on {engine}, {fidelity}".strip()
         measured_with = {"machine": machine.this().id, **engines.versions(engine)}
         return Node(MEASURE, settings, inputs, measured_with=measured_with, label=what)

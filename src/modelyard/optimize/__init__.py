@@ -1,7 +1,28 @@
-"""Optimize: a Model in, a Candidate out: one file that engines run, and the recipe that made it."""
+"""Optimize: a Model in, a Candidate out: one file that engines run, and the recipe that made it.
+
+On the way a Model may become a smaller one.
+"""
 
 from __future__ import annotations
 
-from .settings import CONVERT, FILE_KINDS, UNQUANTISED, ConvertSettings, FileKind
+from .settings import (
+    CONVERT,
+    FILE_KINDS,
+    PRUNE,
+    UNQUANTISED,
+    ConvertSettings,
+    FileKind,
+    Prune,
+    PruneSettings,
+)
 
-__all__ = ["CONVERT", "FILE_KINDS", "UNQUANTISED", "ConvertSettings", "FileKind"]
+__all__ = [
+    "CONVERT",
+    "FILE_KINDS",
+    "PRUNE",
+    "UNQUANTISED",
+    "ConvertSettings",
+    "FileKind",
+    "Prune",
+    "PruneSettings",
+]

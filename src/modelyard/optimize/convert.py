@@ -27,7 +27,9 @@ def run(settings: ConvertSettings, inputs: Inputs, workspace: Workspace) -> Outp
         shutil.copyfile(model.folder / name, workspace.out / name)
     form, _, kind = settings.file.partition(" ")
     path, choices = _gguf(kind, model.folder, workspace.out / "model.gguf", workspace.report)
-    recipe = {"format": form, "type": kind, "model": model.digest}
+    recipe: dict[str, Any] = {"format": form, "type": kind, "model": model.digest}
+    if settings.chain:
+        recipe |= {"chain": list(settings.chain), "tuned": inputs.one("tuned").digest}
     (workspace.out / "recipe.json").write_text(json.dumps(recipe, indent=2, sort_keys=True) + "\n", "utf-8")
     return Output({"candidate.size_mib": Fact(path.stat().st_size / 2**20, "MiB")}, choices)
 
