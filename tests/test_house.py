@@ -29,7 +29,7 @@ ARROWS: dict[str, set[str]] = {
     "data": {"records", "errors", "index", "intervals", "prompt"},
     "estimate": {"errors"},
     "train": {"records", "errors", "machine", "prompt", "intervals", "estimate"},
-    "optimize": {"records", "errors", "machine", "prompt", "environments"},
+    "optimize": {"records", "errors", "machine", "prompt", "intervals", "environments"},
     "verify": {"records", "errors", "machine", "engines", "index", "intervals", "prompt", "grounding"},
     "release": {"records", "errors"},
     "bill": {"records", "errors"},

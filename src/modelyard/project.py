@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from .bill.settings import Prices
 from .data.settings import Ground, Source, Task
 from .errors import ProjectError
+from .optimize.settings import Prune
 from .records.settings import Money, Settings
 from .release.settings import Release
 from .serve.settings import Serve
-from .train.settings import Train
+from .train.settings import Budget, Train
 
 FILE = "modelyard.yaml"
 
@@ -32,6 +33,30 @@ class Data(Settings):
     """Similarity (Jaccard, word 5-grams) from which two texts count as the same."""
     phone_region: str = "US"
     """Country whose phone numbers are recognised without a + in front."""
+
+
+class ReleaseSearch(Settings):
+    """Smaller models that compete with the tuned one; what they lose is counted from its own answers."""
+
+    prune: tuple[Prune, ...] = ()
+    """Models to cut out of the tuned one, such as [{layers: 26}, {mlp: 0.75}]."""
+    students: tuple[str, ...] = ()
+    """Smaller bases with the same words, to be taught by the tuned model: named as train.base is."""
+    recovery: Budget | None = Budget(minutes=5)
+    """How long each learns from the tuned model; null takes pruned models as they are."""
+
+    @model_validator(mode="after")
+    def _taught(self) -> ReleaseSearch:
+        if self.students and self.recovery is None:
+            raise ValueError("students need a recovery: an untaught one knows nothing of the task")
+        return self
+
+
+class ReleaseBlock(Release):
+    """The block `release`: gates, load, engines, and which smaller models to try."""
+
+    search: ReleaseSearch = ReleaseSearch()
+    """Which smaller models to try besides the tuned one; none unless named."""
 
 
 class MachineBlock(Settings):
@@ -58,7 +83,7 @@ class Project(Settings):
     """Answer from the documents, with citations; null answers from the model alone."""
     train: Train = Train()
     """Which base, and how to tune it."""
-    release: Release = Release()
+    release: ReleaseBlock = ReleaseBlock()
     """Which gates a release must pass."""
     machine: MachineBlock = MachineBlock()
     """What this machine costs."""

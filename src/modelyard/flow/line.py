@@ -12,6 +12,7 @@ from ..records.yard import Yard
 from ..train.locate import locate
 from ..train.settings import BASE, BaseSettings
 from .node import Line, Node
+from .recipes import smaller
 from .search import Material, search, usable_engines
 from .sources import fingerprint, of_files
 from .tuning import minutes_of, tuned
@@ -56,7 +57,10 @@ def line(project: Project, folder: Path, yard: Yard) -> Line[Record]:
         if teachers:
             inputs["teacher"] = tuple(teachers)
         model = yield from tuned(project, inputs)
-    return (yield from search(project, Material(corpus, index, base_model, model), yard))
+    others = yield from smaller(
+        project, corpus, model, lambda name, setting: _base_files(name, setting, folder, yard)
+    )
+    return (yield from search(project, Material(corpus, index, base_model, model, tuple(others)), yard))
 
 
 def _learnable(project: Project, corpus: Record) -> bool:

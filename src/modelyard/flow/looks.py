@@ -23,14 +23,15 @@ class Look:
     """A candidate on an engine, and the pairs it was scored on."""
 
     pairs: str  # sha256 of pairs.report.jsonl
-    model: str  # digest of the model that the file was made from
+    model: str  # digest of the tuned model that the file was made from, in whatever steps
     file: str  # digest of the candidate
     engine: str
 
 
 def look(corpus: Record, candidate: Record, engine: str) -> Look:
     """What the audit log is told before `candidate` on `engine` is scored on `report`."""
-    model = str(candidate.json("recipe.json")["model"])
+    recipe = candidate.json("recipe.json")
+    model = str(recipe.get("tuned", recipe["model"]))
     return Look(corpus.files["pairs.report.jsonl"].sha256, model, candidate.digest, engine)
 
 

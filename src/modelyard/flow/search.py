@@ -43,13 +43,22 @@ SCORES: dict[str, Score] = {"extract": "exact_match", "classify": "exact_match",
 
 
 @dataclass(frozen=True, slots=True)
+class Smaller:
+    """A smaller model, and what was done to the tuned one, in order, until it was this."""
+
+    model: Record
+    chain: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Material:
-    """What the search works on. `base` is `model` when nothing was tuned."""
+    """What the search works on. `base` is `model` when nothing was tuned; `smaller` ones compete with it."""
 
     corpus: Record
     index: Record | None
     base: Record
     model: Record
+    smaller: tuple[Smaller, ...] = ()
 
     @property
     def tuned(self) -> bool:
@@ -73,6 +82,11 @@ class File:
         told = self.candidate.settings
         return f"remote {told['file']}" if told.get("server") else str(told["file"])
 
+    @property
+    def label(self) -> str:
+        """Such as "26 layers, distilled, gguf Q4_0"."""
+        return ", ".join((*self.candidate.settings.get("chain", ()), self.kind))
+
 
 def search(project: Project, material: Material, yard: Yard) -> Line[Record]:
     """Propose conversions and measurements, each from the verdicts so far; returns the Release.
@@ -86,8 +100,11 @@ def search(project: Project, material: Material, yard: Yard) -> Line[Record]:
     gates = gates_for(project.release.gates, has_pairs=material.has_pairs)
     usable = usable_engines(project)
     kinds = [kind for kind in FILE_KINDS if any(engines.reads(engine, kind) for engine in usable)]
-    converts = [ConvertSettings(file=kind) for kind in kinds] + served_elsewhere(project)
-    files = yield from _files(material, material.model, converts, REFERENCE_ITEMS)
+    converts = [ConvertSettings(file=kind) for kind in kinds]
+    files = yield from _files(material, material.model, converts + served_elsewhere(project), REFERENCE_ITEMS)
+    for one in material.smaller:
+        theirs = [convert.model_copy(update={"chain": one.chain}) for convert in converts]
+        files += yield from _files(material, one.model, theirs, REFERENCE_ITEMS)
     measure = _Measure(project, material)
     asks = [(file, engine) for file in files for engine in usable if engines.reads(engine, file.kind)]
     screens = yield tuple(measure(file, engine, "screen", ITEMS["screen"]) for file, engine in asks)
@@ -189,17 +206,20 @@ def _files(
     material: Material, model: Record, converts: Sequence[ConvertSettings], items: int
 ) -> Line[list[File]]:
     """`model` as each of the files, each with its reference."""
+    inputs = {"model": (model,)}
+    tuned = {"tuned": (material.model,)}
     candidates = yield tuple(
-        Node(CONVERT, convert, {"model": (model,)}, label=convert.file) for convert in converts
+        Node(CONVERT, convert, inputs | (tuned if convert.chain else {}), label=convert.label)
+        for convert in converts
     )
     references = yield tuple(
         Node(
             REFERENCE,
             ReferenceSettings(items=items),
             {"candidate": (candidate,), "model": (model,), "corpus": (material.corpus,)},
-            label=str(candidate.settings["file"]),
+            label=convert.label,
         )
-        for candidate in candidates
+        for candidate, convert in zip(candidates, converts, strict=True)
     )
     return [File(c, r) for c, r in zip(candidates, references, strict=True)]
 
@@ -316,6 +336,6 @@ class _Measure:
             "against": against,
             "index": (material.index,) if material.index else (),
         }
-        what = f"{label} {file.kind} on {engine}, {fidelity}".strip()
+        what = f"{label} {file.label} on {engine}, {fidelity}".strip()
         measured_with = {"machine": machine.this().id, **engines.versions(engine)}
         return Node(MEASURE, settings, inputs, measured_with=measured_with, label=what)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..data.settings import ANSWER, INDEX, PREPARE
-from ..optimize.settings import CONVERT
+from ..optimize.settings import CONVERT, PRUNE
 from ..project import Project
 from ..records.shapes import Step
 from ..release.settings import CHOOSE
@@ -12,7 +12,7 @@ from ..verify.settings import MEASURE, RACE, REFERENCE
 
 STEPS: dict[str, Step] = {
     step.name: step
-    for step in (ANSWER, PREPARE, INDEX, BASE, TUNE, SEARCH, CONVERT, REFERENCE, MEASURE, RACE, CHOOSE)
+    for step in (ANSWER, PREPARE, INDEX, BASE, TUNE, SEARCH, PRUNE, CONVERT, REFERENCE, MEASURE, RACE, CHOOSE)
 }
 
 
@@ -27,6 +27,8 @@ def left_out(project: Project) -> dict[str, str]:
         absent[TUNE.name] = "train: {method: {lora: {rank: 16}}}"
     if project.train.search is None:
         absent[SEARCH.name] = "train: {search: {minutes: 30}}"
+    if not project.release.search.prune:
+        absent[PRUNE.name] = "release: {search: {prune: [{layers: 26}]}}"
     return absent
 
 
@@ -37,6 +39,7 @@ NOUNS: dict[str, str] = {
     "base": BASE.name,
     "model": TUNE.name,
     "search": SEARCH.name,
+    "pruned": PRUNE.name,
     "candidate": CONVERT.name,
     "reference": REFERENCE.name,
     "verdict": MEASURE.name,

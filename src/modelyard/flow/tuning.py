@@ -56,15 +56,7 @@ def minutes_of(project: Project) -> Budget:
 
     Raises ProjectError where the machine has no price, or where a search has fewer minutes than its runs.
     """
-    budget, price, search = project.train.budget, project.machine.usd_per_hour, project.train.search
-    if budget.usd is not None:
-        if not price:
-            raise ProjectError(
-                "a budget in money needs the price of this machine",
-                where="machine.usd_per_hour",
-                try_="machine: {usd_per_hour: 0.08}, or a budget in minutes or tokens",
-            )
-        budget = Budget(minutes=float(budget.usd / price * 60))
+    budget, search = in_minutes(project.train.budget, project), project.train.search
     if search is not None and budget.minutes is not None and search.minutes < RUNS_MIN * budget.minutes:
         raise ProjectError(
             f"a search of {search.minutes:g} minutes cannot pay for {RUNS_MIN} runs of {budget.minutes:g}",
@@ -72,6 +64,20 @@ def minutes_of(project: Project) -> Budget:
             try_=f"minutes: {RUNS_MIN * budget.minutes:g} or more, or a smaller train.budget",
         )
     return budget
+
+
+def in_minutes(budget: Budget, project: Project) -> Budget:
+    """A budget, money turned into minutes. Raises ProjectError where the machine has no price."""
+    price = project.machine.usd_per_hour
+    if budget.usd is None:
+        return budget
+    if not price:
+        raise ProjectError(
+            "a budget in money needs the price of this machine",
+            where="machine.usd_per_hour",
+            try_="machine: {usd_per_hour: 0.08}, or a budget in minutes or tokens",
+        )
+    return Budget(minutes=float(budget.usd / price * 60))
 
 
 @dataclass(slots=True)

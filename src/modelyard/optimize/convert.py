@@ -28,6 +28,8 @@ def run(settings: ConvertSettings, inputs: Inputs, workspace: Workspace) -> Outp
         shutil.copyfile(model.folder / name, workspace.out / name)
     form, _, kind = settings.file.partition(" ")
     recipe: dict[str, Any] = {"format": form, "type": kind, "model": model.digest}
+    if settings.chain:
+        recipe |= {"chain": list(settings.chain), "tuned": inputs.one("tuned").digest}
     choices: tuple[Choice, ...] = ()
     path = workspace.out / "model"
     if form == "gguf":

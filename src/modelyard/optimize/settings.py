@@ -1,14 +1,15 @@
-"""Settings of the optimize room, and its step."""
+"""Settings of the optimize room, and its two steps."""
 
 from __future__ import annotations
 
 from typing import Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ..records.settings import Settings
 from ..records.shapes import Step
 
+PRUNE = Step("optimize.prune", 1, "modelyard.optimize.prune:run")
 CONVERT = Step("optimize.convert", 3, "modelyard.optimize.convert:run")
 
 # A format, and how it holds the matrices' numbers.
@@ -49,3 +50,45 @@ class ConvertSettings(Settings):
     """Who serves the file, where that is a server of yours."""
     room_tokens: int = Field(default=1024, ge=64)
     """Prompt and answer together, in a file whose room is fixed when it is made (LiteRT)."""
+    chain: tuple[str, ...] = Field(default=(), exclude_if=lambda chain: not chain)
+    """What was done to the tuned model before, in order, for the recipe; nothing where it is that one."""
+
+    @property
+    def label(self) -> str:
+        """Such as "26 layers, distilled, gguf Q4_0"."""
+        return ", ".join((*self.chain, self.file))
+
+
+class Prune(Settings):
+    """What is to be left of the tuned model: one of the three, or several at once."""
+
+    layers: int | None = Field(default=None, ge=1)
+    """Layers that stay; those with the least influence go."""
+    mlp: float | None = Field(default=None, gt=0, lt=1)
+    """Share of each MLP's channels that stays, rounded to a multiple of 32."""
+    groups: int | None = Field(default=None, ge=1)
+    """Key-value heads that stay in each layer, each with the query heads that read it."""
+
+    @model_validator(mode="after")
+    def _something(self) -> Prune:
+        if self.layers is None and self.mlp is None and self.groups is None:
+            raise ValueError("give layers, mlp or groups, or several of them")
+        return self
+
+    @property
+    def label(self) -> str:
+        """Such as "26 layers, 0.75 of the MLP"."""
+        parts = (
+            (self.layers, "{} layers"),
+            (self.mlp, "{:g} of the MLP"),
+            (self.groups, "{} key-value heads"),
+        )
+        return ", ".join(text.format(value) for value, text in parts if value is not None)
+
+
+class PruneSettings(Prune):
+    """What optimize.prune is told."""
+
+    texts: int = Field(default=32, ge=4)
+    """Texts that importance is measured on; as many others judge it."""
+    seed: int = 0

@@ -58,6 +58,27 @@ FACTS: dict[str, Meaning] = {
     "train.gpu_memory_peak_gib": Meaning("GiB", "most memory of the GPU that tensors took", "low"),
     "train.parameters": Meaning("parameters", "parameters that were trained", ""),
     "model.parameters": Meaning("parameters", "parameters of the whole model", ""),
+    "prune.removed": Meaning("share", "parameters that pruning took away, of the whole model's", ""),
+    "prune.loss_before": Meaning("nats/token", "loss on held-out calibration text before pruning", "low"),
+    "prune.loss": Meaning(
+        "nats/token", "loss on held-out calibration text after pruning, before recovery", "low"
+    ),
+    "prune.loss_rise": Meaning(
+        "nats/token", "rise of the loss on held-out calibration text by pruning, paired", "low"
+    ),
+    "prune.gain.layers": Meaning(
+        "nats/token", "loss without the last layers minus that without the least important, paired", "high"
+    ),
+    "prune.gain.mlp": Meaning(
+        "nats/token",
+        "loss without the channels of smallest weights minus that without the least important, paired",
+        "high",
+    ),
+    "prune.gain.groups": Meaning(
+        "nats/token",
+        "loss without the groups of smallest weights minus that without the least important, paired",
+        "high",
+    ),
     "candidate.size_mib": Meaning("MiB", "size of the model file", "low"),
     "quality.task": Meaning("share", "macro mean of answerable and unanswerable", "high"),
     "quality.answerable": Meaning("share", "right answers where the passage states one", "high"),

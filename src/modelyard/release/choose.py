@@ -35,8 +35,14 @@ class Verdict:
 
     @property
     def label(self) -> str:
-        """A name for tables, such as "gguf Q4_0 on openvino"."""
-        return f"{self.recipe['format']} {self.recipe['type']} on {self.engine}"
+        """A name for tables, such as "26 layers, distilled, gguf Q4_0 on openvino"."""
+        file = f"{self.recipe['format']} {self.recipe['type']}"
+        return f"{', '.join((*self.recipe.get('chain', ()), file))} on {self.engine}"
+
+    @property
+    def tuned(self) -> str:
+        """Digest of the tuned model that the file was made from, in whatever steps."""
+        return str(self.recipe.get("tuned", self.recipe["model"]))
 
     @property
     def what(self) -> tuple[str, str, int]:
@@ -192,12 +198,15 @@ def _open(seen: Sequence[Verdict], gates: Mapping[str, Gate]) -> list[Verdict]:
 def reference(screens: Sequence[Verdict]) -> Verdict | None:
     """The screen that task loss is counted from: the unquantised file on its cheapest engine that is right.
 
+    It is the tuned model's own: what a pruned one has lost is counted, too.
     None when no engine does: task loss then stays unmeasured.
     """
     right = [
         v
         for v in screens
-        if v.recipe["type"] in UNQUANTISED and not clearly_failed(v.facts, always(v.limits))
+        if v.recipe["type"] in UNQUANTISED
+        and v.tuned == v.recipe["model"]
+        and not clearly_failed(v.facts, always(v.limits))
     ]
     return min(right, key=_dearer, default=None)
 

@@ -58,7 +58,7 @@ def run(settings: ChooseSettings, inputs: Inputs, workspace: Workspace) -> Outpu
             pairs = inputs.one("corpus").files["pairs.report.jsonl"].sha256
             refused.audited = {
                 "pairs": pairs,
-                "model": str(winner.recipe["model"]),
+                "model": winner.tuned,
                 "file": candidate.digest,
                 "engine": winner.engine,
                 "failed": [judgement.gate for judgement in lost.failed],

@@ -82,6 +82,6 @@ def same_words(student: Path, teacher: Path) -> None:
         return
     raise SourceError(
         f"the teacher knows other words than the base: {theirs.vocabulary:,} tokens and {ours.vocabulary:,}",
-        where="train.distil.teacher",
+        where="train.distil.teacher, release.search.students",
         try_="a larger model of the base's own family; or have any model write answers, and learn from those",
     )
