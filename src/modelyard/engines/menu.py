@@ -15,6 +15,7 @@ from .protocol import Engine
 CONTEXT_TOKENS = 2048
 SHARP = frozenset({"prompt_logprobs", "exact"})
 DRAWS = frozenset({"sampling", "seed"})
+MAIN_FILES = {"litert": "model.tflite", "openvino": "openvino_model.xml", "onnx": "model.onnx"}
 LIMIT_S = 120.0  # silence after which an engine counts as hung: loading and a long prompt take less
 
 
@@ -50,7 +51,7 @@ ENGINES: dict[str, EngineSpec] = {
             ("openvino-genai", "openvino", "openvino-tokenizers"),
             # Of 2026.4: it reads no Q5, and rounds the smallest number of a block of Q4_1 to a whole step,
             # which put SmolLM2's log-probabilities off by 0.49 nats.
-            ("gguf F16", "gguf Q8_0", "gguf Q4_0"),
+            ("gguf F16", "gguf Q8_0", "gguf Q4_0", "openvino"),
             SHARP | DRAWS | {"logprobs", "json_schema"},
         ),
         EngineSpec(
@@ -67,8 +68,16 @@ ENGINES: dict[str, EngineSpec] = {
             "modelyard.engines.torch_engine",
             "train",
             ("torch", "transformers", "gguf", "safetensors"),
-            ("gguf", "safetensors"),
+            ("gguf", "safetensors", "openvino", "onnx", "litert"),
             SHARP,
+        ),
+        EngineSpec(
+            "onnx",
+            "modelyard.engines.onnx",
+            "onnx",
+            ("onnxruntime-genai",),
+            ("onnx",),
+            DRAWS | {"logprobs"},
         ),
         EngineSpec(
             "litert",
@@ -176,7 +185,7 @@ def kind(model: Path) -> str:
     """The format of what lies at a model's path."""
     if not model.is_dir():
         return "gguf"
-    return "litert" if (model / "model.tflite").is_file() else "safetensors"
+    return next((form for form, file in MAIN_FILES.items() if (model / file).is_file()), "safetensors")
 
 
 def _check(found: EngineSpec, model: Path) -> None:

@@ -11,16 +11,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import SourceError, need
-from . import gguf_file, litert_file
+from . import gguf_file, litert_file, onnx_file, openvino_file
 from .menu import kind
 from .protocol import Engine, Event, Finish, Request
 
 if TYPE_CHECKING:
     import torch
 
+# The formats whose files hold no config that transformers reads: the candidate's own stands beside them.
+READERS = {
+    "litert": litert_file.state_dict,
+    "openvino": openvino_file.state_dict,
+    "onnx": onnx_file.state_dict,
+}
+
 
 def start(model: Path, *, threads: int, callers: int, context_tokens: int, exact: bool = True) -> Engine:
-    """The engine on a GGUF file or a folder of safetensors; it is exact whether asked or not."""
+    """The engine on whatever `load` takes; it is exact whether asked or not."""
     return TorchEngine(model, threads=threads, callers=callers, context_tokens=context_tokens)
 
 
@@ -34,7 +41,7 @@ def load(model: Path) -> Any:
     transformers = need("transformers", extra="train", for_="the reference engine")
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    if kind(model) == "litert":
+    if kind(model) in READERS:
         config = transformers.AutoConfig.from_pretrained(model.parent, local_files_only=True)
         return _filled(torch, transformers.AutoModelForCausalLM.from_config, config, model)
     if model.is_dir():
@@ -66,10 +73,10 @@ def state_dict(model: Path) -> dict[str, torch.Tensor]:
 
     Raises SourceError for one that cannot be read.
     """
+    if kind(model) in READERS:
+        return READERS[kind(model)](model)
     if kind(model) == "gguf":
         return gguf_file.state_dict(model)
-    if kind(model) == "litert":
-        return litert_file.state_dict(model)
     return {name: tensor.float() for name, tensor in load(model).state_dict().items()}
 
 

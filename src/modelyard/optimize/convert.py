@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,16 @@ def run(settings: ConvertSettings, inputs: Inputs, workspace: Workspace) -> Outp
     path = workspace.out / "model"
     if form == "gguf":
         path, choices = _gguf(kind, model.folder, workspace.out / "model.gguf", workspace.report)
+    elif form == "openvino":
+        from . import openvino
+
+        plain = partial(_gguf, "F16", model.folder, report=workspace.report)
+        openvino.write(kind, model.folder, path, plain, workspace.report)
+    elif form == "onnx":
+        from . import onnx
+
+        workspace.report(f"writing onnx {kind}")
+        onnx.write(kind, model.folder, path)
     elif form == "litert":
         from . import litert
 
@@ -57,14 +68,14 @@ def _gguf(
     need("gguf", extra="train", for_="converting to GGUF")
     from . import architecture, gguf_write, vocabulary, weights
 
-    shape = architecture.read(_json(folder / "config.json"))
+    shape = architecture.read(model_json(folder / "config.json"))
     written = gguf_write.write(
         path,
         kind,
         shape,
         vocabulary.read(folder, shape.vocabulary),
         weights.Weights(folder),
-        name=str(_json(folder / "base.json").get("name", "model")),
+        name=str(model_json(folder / "base.json").get("name", "model")),
         tell=lambda done, total: report(f"writing {kind}", done=done, total=total),
     )
     return path, _choices(kind, shape.tied, written)
@@ -83,7 +94,7 @@ def _choices(kind: str, tied: bool, written: Any) -> tuple[Choice, ...]:
     return tuple(choices)
 
 
-def _json(path: Path) -> dict[str, Any]:
+def model_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:

@@ -40,8 +40,7 @@ def differences(path: Path, folder: Path) -> list[Difference]:
     if path.is_dir():
         from . import folders
 
-        of = {"litert": folders.of_litert, "safetensors": folders.of_safetensors}
-        return list(of[kind(path)](path, folder))
+        return list(folders.OF[kind(path)](path, folder))
 
     header = gguf_file.header(path)
     metadata, config = header.metadata, model_json(folder / "config.json")
