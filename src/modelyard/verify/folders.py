@@ -59,7 +59,6 @@ def of_onnx(path: Path, folder: Path) -> Iterator[Difference]:
     for key, right in (
         ("vocab_size", int(config["vocab_size"])),
         ("context_length", int(config["max_position_embeddings"])),
-        ("num_hidden_layers", int(config["num_hidden_layers"])),
         ("bos_token_id", config.get("bos_token_id")),
         ("eos_token_id", config.get("eos_token_id")),
     ):
