@@ -80,7 +80,7 @@ class LiteRt(Stepwise[dict[str, Any]]):
         )
 
     def _cache(self) -> dict[str, Any]:
-        """Room for one request's keys and values. Zeros: what is masked is still multiplied, and by no NaN."""
+        """Room for one request's keys and values. Zeros: what is masked is multiplied too, and by no NaN."""
         cache = {}
         for name, details in self._model.get_input_tensor_details(DECODE).items():
             if name.startswith(CACHE):

@@ -118,7 +118,7 @@ def reads(name: str, file: str) -> bool:
 
 
 def model_path(folder: Path) -> Path:
-    """What an engine is started on, in the folder of a candidate or a release: a file, or a folder of several."""
+    """What an engine is started on, in the folder of a candidate or a release: a file, or a folder."""
     return folder / "model" if (folder / "model").is_dir() else folder / "model.gguf"
 
 

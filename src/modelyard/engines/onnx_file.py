@@ -71,13 +71,11 @@ def state_dict(folder: Path) -> dict[str, torch.Tensor]:
     """The weights as float32 under Hugging Face's names, dequantised."""
     torch = need("torch", extra="train", for_="reading a file's weights")
     graph, says = _load(folder), told(folder)
-    found = {
-        "model.embed_tokens.weight": next(
-            value for node, _ in graph.of("Gather") if (value := graph.constant(node)) is not None
-        )
-    }
+    found = {"model.embed_tokens.weight": _embedding(graph, folder)}
     for node, how in graph.of("MatMulNBits"):
         found |= _named(node.name, _dequantised(graph, node, how), says)
+    for node, _ in graph.of("MatMul"):
+        found |= _named(node.name, graph.constant(node).T, says)
     for node, _ in graph.of("Add"):
         if NODE.fullmatch(node.name):
             found |= _named(node.name, graph.constant(node), says)
@@ -87,6 +85,18 @@ def state_dict(folder: Path) -> dict[str, torch.Tensor]:
         found[f"model.layers.{at // 2}.{kind}.weight"] = norm
     found["model.norm.weight"] = norms[-1]
     return {name: torch.from_numpy(value.copy()) for name, value in found.items()}
+
+
+def _embedding(graph: Graph, folder: Path) -> Any:
+    """The table of tokens; in single precision it is the head's matrix, read the other way round."""
+    looked_up = {node.input[0] for node, _ in graph.of("Gather")}
+    tables = {name: graph.values[name] for name in looked_up & graph.values.keys()}
+    for node, _ in graph.of("Transpose"):
+        if node.output[0] in looked_up and (head := graph.constant(node)) is not None:
+            tables[node.name] = head.T
+    if len(tables) != 1:
+        raise _unknown(folder, "it has no table of its tokens")
+    return next(iter(tables.values()))
 
 
 def _named(node: str, value: Any, says: Mapping[str, Any]) -> dict[str, Any]:
@@ -139,7 +149,7 @@ def _loaded(folder: Path, changed_ns: int, size: int) -> Graph:
     try:
         graph = onnx.load(folder / FILE, load_external_data=False).graph
         values = {one.name: numpy_helper.to_array(one, str(folder)) for one in graph.initializer}
-    except Exception as error:  # protobuf's own kinds, which it does not export
+    except Exception as error:  # noqa: BLE001  protobuf has kinds of its own, and exports none
         raise _unknown(folder, str(error).splitlines()[0]) from None
     return Graph(tuple(graph.node), values)
 

@@ -49,7 +49,7 @@ def state_dict(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def _weights(folder: Path) -> dict[str, Any]:
-    """Each weight at the end of the nodes that depend on constants alone: its scales and zero points applied."""
+    """Each weight where the nodes end that depend on constants alone: scales and zero points applied."""
     stat = (folder / FILE).with_suffix(".bin").stat()
     return _dequantised(folder, stat.st_mtime_ns, stat.st_size)
 

@@ -1,4 +1,4 @@
-"""Requests to an HTTP server as an engine's: a thread reads each answer's stream, `poll` tells what was read."""
+"""Requests to an HTTP server as an engine's: a thread reads each answer's stream, `poll` tells it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""vLLM's own engine on a folder of safetensors, in an environment of its own: what a machine with a GPU serves by.
+"""vLLM's own engine on a folder of safetensors, in its environment: what a machine with a GPU serves by.
 
 It runs inside this process, one step of its scheduler a poll: no address, no key, and it ends when we do. The
 same model behind vLLM's HTTP server is asked by the engine `remote`.

@@ -1,4 +1,4 @@
-"""Environments of their own for what clashes with ours: a folder each below MODELYARD_ENV, files in, files out."""
+"""Environments of their own for what clashes with ours: a folder each, files in, files out."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import Distribution
@@ -74,12 +73,12 @@ ENVIRONMENTS: dict[str, Environment] = {
 
 
 def home() -> Path:
-    """The folder with all environments: of the project that a verb works on, unless MODELYARD_ENV says other."""
+    """The folder with all environments: the project's, unless MODELYARD_ENV names another."""
     return Path(os.environ.get(VARIABLE) or Path(".yard") / "env").absolute()
 
 
 def use(folder: Path) -> None:
-    """Look for environments in `folder` from now on, in this process and its children, unless told otherwise."""
+    """Look for environments in `folder` from now on, here and in child processes, unless told otherwise."""
     os.environ.setdefault(VARIABLE, str(folder))
 
 

@@ -1,4 +1,4 @@
-"""A script for another environment's interpreter: runs a module of ours there, and brings nothing else of ours.
+"""A script for another environment's interpreter: it runs a module of ours there, and nothing else of ours.
 
 `python -I inside.py modelyard.engines.worker …`. The package is found beside this file, wherever it lies:
 its folder is not put on the path, for the packages around it belong to another environment.

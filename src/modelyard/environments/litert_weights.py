@@ -64,7 +64,7 @@ class Graph:
         return scaled
 
     def modules(self, at: int) -> set[tuple[int, str]]:
-        """Layer and projection that a tensor's name speaks of: one, or more where the exporter joined some."""
+        """Layers and projections that a tensor's name speaks of: several where the exporter joined some."""
         parts = self.graph.tensors[at].name.decode("utf-8", "replace").split(";")
         return {(int(found[1]), found[2]) for part in parts if (found := LINEAR.search(part))}
 
@@ -101,7 +101,7 @@ def _there(graph: Graph, at: int) -> np.ndarray[Any, Any]:
 
 
 def _named(graph: Graph, tensors: list[int]) -> dict[int, tuple[int, str]]:
-    """Each weight's layer and projection. A name may speak of two, of which the other has a weight of its own."""
+    """Each weight's layer and projection. Of two that a name speaks of, the other has a weight of its own."""
     open_ = {at: graph.modules(at) for at in tensors}
     found: dict[int, tuple[int, str]] = {}
     while open_:
@@ -132,7 +132,7 @@ def _norms(graph: Graph) -> tuple[list[np.ndarray[Any, Any]], set[float]]:
 
 
 def _turns(graph: Graph) -> list[float]:
-    """Radians by which the pairs of a head turn from one token to the next: what is multiplied, then cosined."""
+    """Radians by which the pairs of a head turn from token to token: what is multiplied, then cosined."""
     made = {int(one.outputs[0]): one for one in graph.operators("MUL", "CONCATENATION")}
     for cosine in graph.operators("COS"):
         at = int(cosine.inputs[0])

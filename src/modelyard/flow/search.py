@@ -8,7 +8,8 @@ from typing import Any, TypeAlias
 
 from .. import engines, machine
 from ..errors import MissingPackage
-from ..optimize.settings import CONVERT, FILE_KINDS, UNQUANTISED, ConvertSettings, Server
+from ..optimize.missing import missing
+from ..optimize.settings import CONVERT, FILE_KINDS, UNQUANTISED, ConvertSettings, FileKind, Server
 from ..project import Project
 from ..records.shapes import Record
 from ..records.yard import Yard
@@ -38,7 +39,7 @@ FINALISTS = 2  # that keep every gate, so that a race decides
 FULLS = 4  # measured in full at most, besides the unquantised file
 REFERENCE_ITEMS = 12  # prompts on which a file is held against its model
 BASE_ITEMS = 4  # the untuned base is compared with, never released
-SERVING = ("openvino", "llamacpp")  # engines that a release may be served by; torch is the reference
+SERVING = ("openvino", "llamacpp", "onnx")  # tried unless the project names others
 SCORES: dict[str, Score] = {"extract": "exact_match", "classify": "exact_match", "chat": "f1"}
 
 
@@ -99,8 +100,7 @@ def search(project: Project, material: Material, yard: Yard) -> Line[Record]:
     """
     gates = gates_for(project.release.gates, has_pairs=material.has_pairs)
     usable = usable_engines(project)
-    kinds = [kind for kind in FILE_KINDS if any(engines.reads(engine, kind) for engine in usable)]
-    converts = [ConvertSettings(file=kind) for kind in kinds]
+    converts = [ConvertSettings(file=kind) for kind in file_kinds(usable)]
     files = yield from _files(material, material.model, converts + served_elsewhere(project), REFERENCE_ITEMS)
     for one in material.smaller:
         theirs = [convert.model_copy(update={"chain": one.chain}) for convert in converts]
@@ -173,6 +173,17 @@ def usable_engines(project: Project) -> list[str]:
         raise MissingPackage(absent[0], try_=absent[0].partition(": ")[2])
     remote = ("remote",) if project.release.remote else ()
     return [*(name for name, why in lacking.items() if not why), *remote]
+
+
+def file_kinds(usable: Sequence[str]) -> list[FileKind]:
+    """What the model is converted to: all that one of these engines reads here, of the unquantised one."""
+    kinds = [
+        kind
+        for kind in FILE_KINDS
+        if any(engines.reads(engine, kind) for engine in usable) and not missing(kind)
+    ]
+    unquantised = [kind for kind in UNQUANTISED if kind in kinds]
+    return [kind for kind in kinds if kind not in unquantised[1:]]
 
 
 def served_elsewhere(project: Project) -> list[ConvertSettings]:

@@ -5,6 +5,7 @@ On the way a Model may become a smaller one.
 
 from __future__ import annotations
 
+from .missing import missing
 from .settings import (
     CONVERT,
     FILE_KINDS,
@@ -27,4 +28,5 @@ __all__ = [
     "Prune",
     "PruneSettings",
     "Server",
+    "missing",
 ]

@@ -19,8 +19,9 @@ COPIED = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "con
 def run(settings: ConvertSettings, inputs: Inputs, workspace: Workspace) -> Output:
     """Write the candidate: model.gguf or the folder model, what belongs to it, and recipe.json.
 
-    Beside a file that a server serves stands server.json: where. Raises SourceError for a model that the file
-    could not carry faithfully, MissingPackage without the environment that makes it.
+    Beside a file that a server serves stands server.json: where. A model that another project's converter
+    cannot take leaves the size unmeasured and says why: that candidate is out, and the search goes on. Raises
+    SourceError for a model that GGUF could not carry faithfully, MissingPackage without the converter.
     """
     model = inputs.one("model")
     for name in COPIED:
@@ -32,34 +33,52 @@ def run(settings: ConvertSettings, inputs: Inputs, workspace: Workspace) -> Outp
     if settings.chain:
         recipe |= {"chain": list(settings.chain), "tuned": inputs.one("tuned").digest}
     choices: tuple[Choice, ...] = ()
-    path = workspace.out / "model"
+    path, failed = workspace.out / "model", ""
     if form == "gguf":
         path, choices = _gguf(kind, model.folder, workspace.out / "model.gguf", workspace.report)
-    elif form == "openvino":
-        from . import openvino
-
-        plain = partial(_gguf, "F16", model.folder, report=workspace.report)
-        openvino.write(kind, model.folder, path, plain, workspace.report)
-    elif form == "onnx":
-        from . import onnx
-
-        workspace.report(f"writing onnx {kind}")
-        onnx.write(kind, model.folder, path)
-    elif form == "litert":
-        from . import litert
-
-        recipe["room_tokens"] = litert.write(kind, model.folder, path, settings.room_tokens, workspace.report)
     else:
-        from . import safetensors_write
-
-        safetensors_write.write(kind, model.folder, path)
+        workspace.report(f"writing {settings.file}")
+        try:
+            recipe |= _folder(settings, model.folder, path, workspace.report)
+        except SourceError as error:
+            failed = f"not made: {error.what}"
     if settings.server is not None:
         told = settings.server.model_dump(mode="json")
         (workspace.out / "server.json").write_text(json.dumps(told, indent=2) + "\n", "utf-8")
         recipe["server"] = settings.server.url
     (workspace.out / "recipe.json").write_text(json.dumps(recipe, indent=2, sort_keys=True) + "\n", "utf-8")
-    size = sum(part.stat().st_size for part in (path.rglob("*") if path.is_dir() else (path,)))
-    return Output({"candidate.size_mib": Fact(size / 2**20, "MiB")}, choices)
+    return Output({"candidate.size_mib": _size(path, failed)}, choices, provisional=failed)
+
+
+def _size(path: Path, failed: str) -> Fact:
+    if failed:
+        return Fact(None, "MiB", why=failed)
+    parts = path.rglob("*") if path.is_dir() else (path,)
+    return Fact(sum(part.stat().st_size for part in parts) / 2**20, "MiB")
+
+
+def _folder(
+    settings: ConvertSettings, model: Path, path: Path, report: Callable[..., None]
+) -> dict[str, Any]:
+    """Write the model as the folder `path`; what the recipe tells of it besides."""
+    form, _, kind = settings.file.partition(" ")
+    if form == "openvino":
+        from . import openvino
+
+        openvino.write(kind, model, path, partial(_gguf, "F16", model, report=report))
+    elif form == "onnx":
+        from . import onnx
+
+        onnx.write(kind, model, path)
+    elif form == "litert":
+        from . import litert
+
+        return {"room_tokens": litert.write(kind, model, path, settings.room_tokens, report)}
+    else:
+        from . import safetensors_write
+
+        safetensors_write.write(kind, model, path)
+    return {}
 
 
 def _gguf(

@@ -12,7 +12,7 @@ from . import child
 BUILDER = "onnxruntime_genai.models.builder"
 # No code of the model's is run, and the head sees the last token only: nothing else is ever asked of it.
 OPTIONS = ("hf_remote=false", "prune_lm_head=true")
-# With the embedding in four bits too, SmolLM2-135M lost half as much again (as GGUF): the head has eight bits,
+# With the embedding in four bits too, SmolLM2-135M lost half as much again (as GGUF): the head has eight,
 # and the embedding, which the builder cannot share with such a head, stays in single precision.
 FOUR_BITS = ("matmul_mixed_precision=last_matmul:int8", "shared_embeddings=false")
 
@@ -23,7 +23,7 @@ def write(kind: str, model: Path, folder: Path) -> None:
     Raises SourceError for a model that the builder does not know.
     """
     need("onnxruntime_genai", extra="onnx", for_="converting to ONNX")
-    need("onnx", extra="onnx", for_="converting to ONNX")
+    need("onnx", extra="convert", for_="converting to ONNX")
     options = OPTIONS + (FOUR_BITS if kind == "int4" else ())
     try:
         with tempfile.TemporaryDirectory(dir=folder.parent) as cache:

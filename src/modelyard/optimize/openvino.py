@@ -14,22 +14,17 @@ from pathlib import Path
 from ..errors import EngineError, SourceError, need
 from . import child
 
-ROOM_BYTES = 3  # of disk for each weight: an F16 file, and half as much for what is left of it
 
-
-def write(
-    kind: str, model: Path, folder: Path, gguf: Callable[[Path], object], report: Callable[..., None]
-) -> None:
+def write(kind: str, model: Path, folder: Path, gguf: Callable[[Path], object]) -> None:
     """Write the graph into `folder`; `gguf` writes the model's unquantised file at a path.
 
     Raises SourceError for a model that OpenVINO cannot take.
     """
-    need("nncf", extra="openvino", for_="converting to OpenVINO's format")
+    need("nncf", extra="convert", for_="converting to OpenVINO's format")
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as place:
         file = Path(place) / "model.gguf"
         gguf(file)
-        report(f"writing openvino {kind}")
         try:
             child.run("modelyard.optimize.openvino_export", [str(file), str(model), str(folder), kind])
         except EngineError as error:

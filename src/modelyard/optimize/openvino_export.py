@@ -1,4 +1,4 @@
-"""`python -m modelyard.optimize.openvino_export GGUF MODEL FOLDER int8|int4`: a graph that OpenVINO GenAI serves.
+"""`python -m modelyard.optimize.openvino_export GGUF MODEL FOLDER int8|int4`: a graph for OpenVINO GenAI.
 
 GenAI's own saving rounds every number to half precision, and leaves vectors without names. What scales
 everything (norms, biases, the turns of a head's pairs) is put back in single precision, under its name.

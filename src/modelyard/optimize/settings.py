@@ -22,6 +22,7 @@ FileKind = Literal[
     "gguf Q4_0",
     "openvino int8",
     "openvino int4",
+    "onnx fp32",
     "onnx int8",
     "onnx int4",
     "litert fp32",
@@ -31,7 +32,7 @@ FileKind = Literal[
 ]
 FILE_KINDS: tuple[FileKind, ...] = get_args(FileKind)
 # What losses are counted from: the first that the engine reads.
-UNQUANTISED: tuple[FileKind, ...] = ("gguf F16", "litert fp32", "safetensors F32")
+UNQUANTISED: tuple[FileKind, ...] = ("gguf F16", "onnx fp32", "litert fp32", "safetensors F32")
 
 
 class Server(Settings):

@@ -55,7 +55,7 @@ class Mix(Settings):
 
 
 class Remote(Settings):
-    """A server of yours that serves a file which `up` made; it is measured beside the engines of this machine."""
+    """A server of yours that serves a file which `up` made, measured beside this machine's engines."""
 
     url: str
     """Base of its routes, such as http://127.0.0.1:8000/v1; nothing else is called."""
@@ -82,8 +82,8 @@ class Release(Settings):
     """Limits by fact. Identity, fault and divergence of the file are always gates."""
     mix: Mix = Mix()
     """The load that speed and cost are measured at."""
-    engines: tuple[Literal["openvino", "llamacpp", "litert", "vllm"], ...] | None = None
-    """Engines to try; openvino and llamacpp, where they are installed, unless named."""
+    engines: tuple[Literal["openvino", "llamacpp", "onnx", "litert", "vllm"], ...] | None = None
+    """Engines to try; openvino, llamacpp and onnx, where they are installed, unless named."""
     remote: Remote | None = None
     """A server to try beside them."""
 

@@ -21,7 +21,7 @@ SERVED = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "con
 def of_litert(path: Path, folder: Path) -> Iterator[Difference]:
     """Differences between a .tflite file and the model in `folder`: all but the tensors' numbers."""
     told, config = litert_file.told(path), model_json(folder / "config.json")
-    heads, kv_heads, size = _heads(config)
+    _, kv_heads, size = _heads(config)
     yield from _numbers(told, config, size)
     yield from row("head is the embedding (tied)", told["tied"], _tied(config))
     yield from row("weights that its signatures hold differently", told["apart"], [])

@@ -30,7 +30,7 @@ class Difference:
 
 
 def differences(path: Path, folder: Path) -> list[Difference]:
-    """Differences between a candidate's file or folder and the model in `folder`: all but the tensors' numbers.
+    """Differences between a candidate's file or folder and the model in `folder`, all but the numbers.
 
     Raises SourceError when either cannot be read.
     """

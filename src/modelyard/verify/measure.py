@@ -79,7 +79,8 @@ def run(settings: MeasureSettings, inputs: Inputs, workspace: Workspace) -> Outp
     facts = {name: inputs.one(role).fact(name) for role, name in CARRIED if inputs.all(role)}
     facts["task.answer_tokens_p99"] = Fact(p99, "tokens", why="" if p99 else quality.NO_PAIRS)
     answers = quality.Answers((), ())
-    unmeasured = "" if facts["parity.identity"].value == 0 else NOT_THE_MODEL
+    same = facts["parity.identity"]
+    unmeasured = "" if same.value == 0 else same.why if same.value is None else NOT_THE_MODEL
     failed = ""
     if not unmeasured:
         try:
