@@ -75,7 +75,8 @@ def state_dict(folder: Path) -> dict[str, torch.Tensor]:
     for node, how in graph.of("MatMulNBits"):
         found |= _named(node.name, _dequantised(graph, node, how), says)
     for node, _ in graph.of("MatMul"):
-        found |= _named(node.name, graph.constant(node).T, says)
+        if (matrix := graph.constant(node)) is not None:
+            found |= _named(node.name, matrix.T, says)
     for node, _ in graph.of("Add"):
         if NODE.fullmatch(node.name):
             found |= _named(node.name, graph.constant(node), says)

@@ -50,7 +50,10 @@ def state_dict(folder: Path) -> dict[str, torch.Tensor]:
 
 def _weights(folder: Path) -> dict[str, Any]:
     """Each weight where the nodes end that depend on constants alone: scales and zero points applied."""
-    stat = (folder / FILE).with_suffix(".bin").stat()
+    try:
+        stat = (folder / FILE).with_suffix(".bin").stat()
+    except OSError:
+        raise _unknown(folder, "its .bin is not there") from None
     return _dequantised(folder, stat.st_mtime_ns, stat.st_size)
 
 

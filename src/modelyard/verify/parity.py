@@ -32,8 +32,8 @@ FAULT_LIMIT = 0.002  # of an engine or file type without a line of its own: as s
 
 # Mean divergence (nats/token) beyond which it is not quantisation that changed the model. SmolLM2-135M tuned
 # on pydesk: Q8_0 0.0001, Q5_0 0.041, Q5_1 0.060, Q4_0 0.054. Q4_1 1.46: its base came as Q4_1, and rounding
-# to the same steps takes the tuning back. On random tokens, which are far harder: int8 0.007 (openvino), 0.002
-# (onnx); int4 0.65 and 0.53.
+# to the same steps takes the tuning back. On random tokens, which are far harder: int8 0.007 (openvino),
+# 0.002 (onnx); int4 0.65 and 0.53.
 KL_LIMITS: dict[str, float] = {
     **dict.fromkeys(("F32", "fp32", "F16"), 0.001),
     **dict.fromkeys(("Q8_0", "int8"), 0.02),

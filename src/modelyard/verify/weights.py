@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 # Largest relative error (root mean square) of a right conversion's tensor, and how far its scale may be off.
 # SmolLM2's tensors are off by 0.085 to 0.104 in Q4_0, 0.0065 in Q8_0, 0.0002 in F16; rounding a block of 32
 # by its largest number can cost at most 0.2 and 0.013, however the numbers lie. LiteRT's int8, whose step is
-# that of a whole row, is off by 0.006 to 0.012; so is OpenVINO's, whose int4 is off by 0.121. A transposed or permuted tensor is off by 0.3 to 1.4.
+# that of a whole row, is off by 0.006 to 0.012; so is OpenVINO's, whose int4 is off by 0.121. A transposed or
+# permuted tensor is off by 0.3 to 1.4.
 ERROR_LIMITS: dict[str, tuple[float, float]] = {
     "F16": (0.002, 0.001),
     "Q8_0": (0.02, 0.005),
@@ -58,7 +59,7 @@ def compare(path: Path, folder: Path, file_type: str) -> list[Difference]:
 
     file = state_dict(path)
     names: set[str] = set()
-    rows = []
+    rows: list[Difference] = []
     for part in weight_files(folder):
         with safe_open(part, framework="pt") as tensors:
             names.update(tensors.keys())
