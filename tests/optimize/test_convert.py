@@ -185,3 +185,15 @@ def test_a_full_disk_is_told_before_the_file_is_begun(
     with pytest.raises(NoRoom, match="1 are free"):
         convert(model, tmp_path / "work", "F16")
     assert not (tmp_path / "work/out/model.gguf").exists()
+
+
+@pytest.mark.parametrize("kind", ["onnx int4", "openvino int8"])
+def test_a_model_that_a_converter_cannot_take_is_not_made_and_says_why(kind: str, tmp_path: Path) -> None:
+    model = tiny_model(tmp_path / "model")
+    change(model, "config.json", architectures=["NewForCausalLM"], model_type="brand_new")
+    output = convert(model, tmp_path / "work", kind)
+    fact = output.facts["candidate.size_mib"]
+    assert fact.value is None
+    assert fact.why.startswith("not made: ")
+    assert output.provisional == fact.why
+    assert not (tmp_path / "work/out/model").exists()

@@ -21,10 +21,10 @@ def write(kind: str, model: Path, folder: Path, gguf: Callable[[Path], object]) 
     Raises SourceError for a model that OpenVINO cannot take.
     """
     need("nncf", extra="convert", for_="converting to OpenVINO's format")
-    folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as place:
         file = Path(place) / "model.gguf"
         gguf(file)
+        folder.mkdir()
         try:
             child.run("modelyard.optimize.openvino_export", [str(file), str(model), str(folder), kind])
         except EngineError as error:
