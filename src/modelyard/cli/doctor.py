@@ -14,7 +14,7 @@ import click
 
 from .. import engines, machine
 from ..errors import MissingPackage, ProjectError, SourceError
-from ..optimize.missing import missing
+from ..optimize.needs import missing
 from ..project import schema as project_schema
 from ..train.locate import locate
 from .place import Place

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ class Graph:
 
     def of(self, *kinds: str) -> Iterator[tuple[Any, dict[str, Any]]]:
         """Nodes of these kinds, each with its attributes."""
-        onnx = need("onnx", extra="onnx", for_="reading ONNX")
+        onnx = need("onnx", extra="convert", for_="reading ONNX")
         for node in self.nodes:
             if node.op_type in kinds:
                 yield node, {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute}
@@ -145,14 +146,27 @@ def _load(folder: Path) -> Graph:
 
 @lru_cache(maxsize=1)
 def _loaded(folder: Path, changed_ns: int, size: int) -> Graph:
-    onnx = need("onnx", extra="onnx", for_="reading ONNX")
-    numpy_helper = need("onnx.numpy_helper", extra="onnx", for_="reading ONNX")
+    onnx = need("onnx", extra="convert", for_="reading ONNX")
     try:
         graph = onnx.load(folder / FILE, load_external_data=False).graph
-        values = {one.name: numpy_helper.to_array(one, str(folder)) for one in graph.initializer}
+        values = {one.name: _value(onnx, one, folder) for one in graph.initializer}
     except Exception as error:  # noqa: BLE001  protobuf has kinds of its own, and exports none
         raise _unknown(folder, str(error).splitlines()[0]) from None
     return Graph(tuple(graph.node), values)
+
+
+def _value(onnx: Any, tensor: Any, folder: Path) -> Any:
+    """A constant's numbers. Our files are hard links, which onnx itself does not read beside a graph."""
+    import numpy
+
+    if tensor.data_location != onnx.TensorProto.EXTERNAL:
+        return onnx.numpy_helper.to_array(tensor)
+    where = {one.key: one.value for one in tensor.external_data}
+    if where["location"] != f"{FILE}.data":
+        raise ValueError(f"numbers lie in {where['location']}")
+    kind = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    count, offset = math.prod(tensor.dims), int(where.get("offset", 0))
+    return numpy.fromfile(folder / f"{FILE}.data", kind, count, offset=offset).reshape(tensor.dims)
 
 
 def _unknown(folder: Path, why: str) -> SourceError:

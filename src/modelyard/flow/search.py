@@ -8,8 +8,7 @@ from typing import Any, TypeAlias
 
 from .. import engines, machine
 from ..errors import MissingPackage
-from ..optimize.missing import missing
-from ..optimize.settings import CONVERT, FILE_KINDS, UNQUANTISED, ConvertSettings, FileKind, Server
+from ..optimize.settings import UNQUANTISED, ConvertSettings
 from ..project import Project
 from ..records.shapes import Record
 from ..records.yard import Yard
@@ -18,15 +17,14 @@ from ..release.settings import CHOOSE, ChooseSettings
 from ..verify.settings import (
     MEASURE,
     RACE,
-    REFERENCE,
     Fidelity,
     MeasureSettings,
     Mix,
     RaceSettings,
-    ReferenceSettings,
     Score,
 )
 from . import looks
+from .files import BASE_ITEMS, File, Wanted, files, wanted
 from .node import Line, Node
 
 # Most pairs asked.
@@ -37,8 +35,10 @@ FEWEST_ITEMS = 100  # of a full measurement, however slow the machine: fewer say
 SECONDS: dict[Fidelity, float] = {"full": 30, "report": 45}
 FINALISTS = 2  # that keep every gate, so that a race decides
 FULLS = 4  # measured in full at most, besides the unquantised file
-REFERENCE_ITEMS = 12  # prompts on which a file is held against its model
-BASE_ITEMS = 4  # the untuned base is compared with, never released
+# Of a budget in minutes: what screening may take, and what measuring may take with it. The rest is for
+# the race and the report.
+SCREENING, MEASURING = 0.5, 0.75
+FEWEST_FILES = 2
 SERVING = ("openvino", "llamacpp", "onnx")  # tried unless the project names others
 SCORES: dict[str, Score] = {"extract": "exact_match", "classify": "exact_match", "chat": "f1"}
 
@@ -70,25 +70,6 @@ class Material:
         return bool(self.corpus.fact("data.pairs.select").value)
 
 
-@dataclass(frozen=True, slots=True)
-class File:
-    """A converted file with its reference."""
-
-    candidate: Record
-    reference: Record
-
-    @property
-    def kind(self) -> str:
-        """Such as "gguf Q4_0", or "remote gguf Q4_0" where a server serves it."""
-        told = self.candidate.settings
-        return f"remote {told['file']}" if told.get("server") else str(told["file"])
-
-    @property
-    def label(self) -> str:
-        """Such as "26 layers, distilled, gguf Q4_0"."""
-        return ", ".join((*self.candidate.settings.get("chain", ()), self.kind))
-
-
 def search(project: Project, material: Material, yard: Yard) -> Line[Record]:
     """Propose conversions and measurements, each from the verdicts so far; returns the Release.
 
@@ -99,23 +80,18 @@ def search(project: Project, material: Material, yard: Yard) -> Line[Record]:
     `release.choose` has the last word: it refuses when no candidate holds.
     """
     gates = gates_for(project.release.gates, has_pairs=material.has_pairs)
-    usable = usable_engines(project)
-    converts = [ConvertSettings(file=kind) for kind in file_kinds(usable)]
-    files = yield from _files(material, material.model, converts + served_elsewhere(project), REFERENCE_ITEMS)
-    for one in material.smaller:
-        theirs = [convert.model_copy(update={"chain": one.chain}) for convert in converts]
-        files += yield from _files(material, one.model, theirs, REFERENCE_ITEMS)
     measure = _Measure(project, material)
-    asks = [(file, engine) for file in files for engine in usable if engines.reads(engine, file.kind)]
-    screens = yield tuple(measure(file, engine, "screen", ITEMS["screen"]) for file, engine in asks)
+    budget = _Budget(project.release.search.minutes)
     price = price_of(project)
+    screened, left_out = yield from _screened(measure, budget)
+    screens = [record for _, record in screened.values()]
     found = [verdict(record, price) for record in screens]
-    screened = {v.what: (file, record) for v, (file, _), record in zip(found, asks, screens, strict=True)}
     partials: tuple[Record, ...] = ()
     if material.has_pairs:
         partials = yield tuple(
             measure.again(screened, v, "partial", ITEMS["partial"]) for v in cheaper(found, gates)
         )
+        budget.spend(partials)
     waiting = queue([verdict(record, price) for record in partials] or found, gates)[:FULLS]
 
     origin = reference(found) if material.has_pairs else None
@@ -126,12 +102,17 @@ def search(project: Project, material: Material, yard: Yard) -> Line[Record]:
         base = yield from _base(measure, origin or waiting[0], "full", items)
     if waiting and origin:
         against = yield (measure.again(screened, origin, "full", items, base=base, is_reference=True),)
+    budget.spend([*base, *against])
     fulls: list[Record] = []
     for v in waiting:
         if sum(holds(verdict(record, price), gates) for record in fulls) == FINALISTS:
             break
+        if fulls and budget.is_spent(MEASURING):
+            break
         if origin is None or v.what != origin.what:
-            fulls += yield (measure.again(screened, v, "full", items, base=base, against=against),)
+            made = yield (measure.again(screened, v, "full", items, base=base, against=against),)
+            budget.spend(made)
+            fulls += made
 
     measured = (*against, *fulls)
     race = yield from _race(measure, measured)
@@ -152,12 +133,13 @@ def search(project: Project, material: Material, yard: Yard) -> Line[Record]:
         price_is_assumed=price.assumed,
         remote_usd_per_hour=price.remote_usd_per_hour,
         earlier_looks=earlier,
+        left_out=left_out,
     )
     inputs = {
         "verdicts": (*screens, *partials, *measured),
         "race": race,
         "report": reports,
-        "candidates": tuple(file.candidate for file in files),
+        "candidates": tuple({file.candidate.id: file.candidate for file, _ in screened.values()}.values()),
         "corpus": (material.corpus,),
         "index": (material.index,) if material.index else (),
     }
@@ -175,26 +157,6 @@ def usable_engines(project: Project) -> list[str]:
     return [*(name for name, why in lacking.items() if not why), *remote]
 
 
-def file_kinds(usable: Sequence[str]) -> list[FileKind]:
-    """What the model is converted to: all that one of these engines reads here, of the unquantised one."""
-    kinds = [
-        kind
-        for kind in FILE_KINDS
-        if any(engines.reads(engine, kind) for engine in usable) and not missing(kind)
-    ]
-    unquantised = [kind for kind in UNQUANTISED if kind in kinds]
-    return [kind for kind in kinds if kind not in unquantised[1:]]
-
-
-def served_elsewhere(project: Project) -> list[ConvertSettings]:
-    """The file that a server of the project's serves, if it has one."""
-    remote = project.release.remote
-    if remote is None:
-        return []
-    server = Server(url=remote.url, model=remote.model, key_env=remote.key_env)
-    return [ConvertSettings.model_validate({"file": remote.file, "server": server})]
-
-
 def price_of(project: Project) -> Price:
     """Of an hour of this machine; assumed where the project gives none."""
     given, remote = project.machine.usd_per_hour, project.release.remote
@@ -206,33 +168,51 @@ def price_of(project: Project) -> Price:
     )
 
 
+@dataclass(slots=True)
+class _Budget:
+    """Minutes that a search may take, by what its records took: a search repeated decides alike."""
+
+    minutes: float | None
+    spent_s: float = 0.0
+
+    def spend(self, records: Sequence[Record]) -> None:
+        self.spent_s += sum(record.seconds for record in records)
+
+    def is_spent(self, share: float) -> bool:
+        """Whether this share of it is gone."""
+        return self.minutes is not None and self.spent_s >= share * self.minutes * 60
+
+
+def _screened(measure: _Measure, budget: _Budget) -> Line[tuple[Screened, tuple[str, ...]]]:
+    """Every file on every engine that reads it, and the names of those that the budget left out.
+
+    Two files are screened however short it is: the unquantised one, and one to choose.
+    """
+    project, material = measure.project, measure.material
+    usable = usable_engines(project)
+    smaller = [(one.model, one.chain) for one in material.smaller]
+    every = wanted(project, usable, material.model, smaller)
+    batches = [every] if budget.minutes is None else [[one] for one in every]
+    screened: dict[tuple[str, str, int], tuple[File, Record]] = {}
+    left_out: list[str] = []
+    for at, batch in enumerate(batches):
+        if at >= FEWEST_FILES and budget.is_spent(SCREENING):
+            left_out += [one.convert.label for one in batch]
+            continue
+        made = yield from files(batch, material.model, material.corpus)
+        asks = [(file, engine) for file in made for engine in usable if engines.reads(engine, file.kind)]
+        screens = yield tuple(measure(file, engine, "screen", ITEMS["screen"]) for file, engine in asks)
+        for (file, _), record in zip(asks, screens, strict=True):
+            screened[verdict(record, price_of(project)).what] = (file, record)
+        budget.spend([*screens, *(one for file in made for one in (file.candidate, file.reference))])
+    return screened, tuple(left_out)
+
+
 def _items(fidelity: Fidelity, verdicts: Sequence[Verdict]) -> int:
     """How many pairs to ask: as many as the slowest of `verdicts` answers in its time, by fifties."""
     rates = [1000 / seconds for v in verdicts if (seconds := v.number("speed.s_per_1k_answers", 0)) > 0]
     asked = int(SECONDS[fidelity] * min(rates)) // 50 * 50 if rates else ITEMS[fidelity]
     return min(ITEMS[fidelity], max(FEWEST_ITEMS, asked))
-
-
-def _files(
-    material: Material, model: Record, converts: Sequence[ConvertSettings], items: int
-) -> Line[list[File]]:
-    """`model` as each of the files, each with its reference."""
-    inputs = {"model": (model,)}
-    tuned = {"tuned": (material.model,)}
-    candidates = yield tuple(
-        Node(CONVERT, convert, inputs | (tuned if convert.chain else {}), label=convert.label)
-        for convert in converts
-    )
-    references = yield tuple(
-        Node(
-            REFERENCE,
-            ReferenceSettings(items=items),
-            {"candidate": (candidate,), "model": (model,), "corpus": (material.corpus,)},
-            label=convert.label,
-        )
-        for candidate, convert in zip(candidates, converts, strict=True)
-    )
-    return [File(c, r) for c, r in zip(candidates, references, strict=True)]
 
 
 def _base(measure: _Measure, like: Verdict, fidelity: Fidelity, items: int) -> Line[tuple[Record, ...]]:
@@ -244,8 +224,8 @@ def _base(measure: _Measure, like: Verdict, fidelity: Fidelity, items: int) -> L
     kinds = [kind for kind in UNQUANTISED if engines.reads(like.engine, kind)]
     if not kinds:
         return ()
-    convert = ConvertSettings(file=kinds[0])
-    (file,) = yield from _files(material, material.base, (convert,), BASE_ITEMS)
+    base = Wanted(material.base, ConvertSettings(file=kinds[0]))
+    (file,) = yield from files((base,), material.model, material.corpus, BASE_ITEMS)
     return (yield (measure(file, like.engine, fidelity, items, label="base"),))
 
 

@@ -5,7 +5,7 @@ On the way a Model may become a smaller one.
 
 from __future__ import annotations
 
-from .missing import missing
+from .needs import missing
 from .settings import (
     CONVERT,
     FILE_KINDS,

@@ -12,19 +12,19 @@ from ..records.shapes import Step
 PRUNE = Step("optimize.prune", 1, "modelyard.optimize.prune:run")
 CONVERT = Step("optimize.convert", 3, "modelyard.optimize.convert:run")
 
-# A format, and how it holds the matrices' numbers.
+# A format, and how it holds the matrices' numbers; the likeliest to be chosen first.
 FileKind = Literal[
     "gguf F16",
     "gguf Q8_0",
-    "gguf Q5_1",
-    "gguf Q5_0",
-    "gguf Q4_1",
     "gguf Q4_0",
     "openvino int8",
     "openvino int4",
     "onnx fp32",
     "onnx int8",
     "onnx int4",
+    "gguf Q5_1",
+    "gguf Q5_0",
+    "gguf Q4_1",
     "litert fp32",
     "litert int8",
     "safetensors F32",

@@ -171,6 +171,7 @@ def _told(
             "report": report.id if report else None,
             "why": choice.why,
         },
+        "left_out": list(settings.left_out),
         "candidates": [
             {
                 "label": outcome.verdict.label,

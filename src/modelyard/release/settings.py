@@ -133,6 +133,8 @@ class ChooseSettings(Settings):
     """Price of an hour of the server that `remote` asks; None: that of this machine."""
     earlier_looks: int = Field(default=0, ge=0)
     """Other candidates that had been scored on the same pairs of `report` before the winner was."""
+    left_out: tuple[str, ...] = Field(default=(), exclude_if=lambda left: not left)
+    """Files that the search's minutes left no time to try."""
 
     @field_validator("gates")
     @classmethod
