@@ -35,6 +35,6 @@ def test_a_missing_converter_leaves_its_files_out_and_names_its_extra(
         return package != "nncf"
 
     monkeypatch.setattr("modelyard.optimize.needs._installed", absent)
-    assert "pip install 'modelyard[convert]'" in (lacking("openvino int4") or "")
+    assert "pip install 'modelyard[openvino,convert]'" in (lacking("openvino int4") or "")
     assert lacking("gguf Q4_0") is None
     assert not [kind for kind in file_kinds(["openvino"]) if kind.startswith("openvino")]

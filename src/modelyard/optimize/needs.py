@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 
-CONVERTERS = {"openvino": ("nncf",), "onnx": ("onnx", "onnx-ir")}  # by format, distributions
+from ..errors import MissingPackage
+
+CONVERTERS = {  # by format, distributions; none is imported into our process
+    "openvino": ("openvino-genai", "nncf"),
+    "onnx": ("onnxruntime-genai", "onnx", "onnx-ir"),
+}
 
 
 def missing(file: str) -> str | None:
@@ -13,7 +18,13 @@ def missing(file: str) -> str | None:
     absent = [package for package in CONVERTERS.get(form, ()) if not _installed(package)]
     if not absent:
         return None
-    return f"converting to {form} needs {', '.join(absent)}: pip install 'modelyard[convert]'"
+    return f"converting to {form} needs {', '.join(absent)}: pip install 'modelyard[{form},convert]'"
+
+
+def check(file: str) -> None:
+    """Raises MissingPackage where `missing` tells of something."""
+    if why := missing(file):
+        raise MissingPackage(why.partition(":")[0], try_=why.partition(": ")[2])
 
 
 def _installed(package: str) -> bool:

@@ -6,8 +6,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from ..errors import EngineError, SourceError, need
-from . import child
+from ..errors import EngineError, SourceError
+from . import child, needs
 
 BUILDER = "onnxruntime_genai.models.builder"
 # No code of the model's is run, and the head sees the last token only: nothing else is ever asked of it.
@@ -22,8 +22,7 @@ def write(kind: str, model: Path, folder: Path) -> None:
 
     Raises SourceError for a model that the builder does not know.
     """
-    need("onnxruntime_genai", extra="onnx", for_="converting to ONNX")
-    need("onnx", extra="convert", for_="converting to ONNX")
+    needs.check("onnx")
     options = OPTIONS + (FOUR_BITS if kind == "int4" else ())
     try:
         with tempfile.TemporaryDirectory(dir=folder.parent) as cache:

@@ -11,8 +11,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from ..errors import EngineError, SourceError, need
-from . import child
+from ..errors import EngineError, SourceError
+from . import child, needs
 
 
 def write(kind: str, model: Path, folder: Path, gguf: Callable[[Path], object]) -> None:
@@ -20,7 +20,7 @@ def write(kind: str, model: Path, folder: Path, gguf: Callable[[Path], object]) 
 
     Raises SourceError for a model that OpenVINO cannot take.
     """
-    need("nncf", extra="convert", for_="converting to OpenVINO's format")
+    needs.check("openvino")
     with tempfile.TemporaryDirectory(dir=folder.parent) as place:
         file = Path(place) / "model.gguf"
         gguf(file)
