@@ -24,11 +24,12 @@ ARROWS: dict[str, set[str]] = {
     "grounding": {"errors", "prompt", "index"},
     "records": {"errors"},
     "index": {"errors", "intervals"},
-    "engines": {"errors", "machine"},
+    "environments": {"errors"},
+    "engines": {"errors", "machine", "environments"},
     "data": {"records", "errors", "index", "intervals", "prompt"},
     "estimate": {"errors"},
     "train": {"records", "errors", "machine", "prompt", "intervals", "estimate"},
-    "optimize": {"records", "errors", "machine", "prompt", "intervals"},
+    "optimize": {"records", "errors", "machine", "prompt", "intervals", "environments"},
     "verify": {"records", "errors", "machine", "engines", "index", "intervals", "prompt", "grounding"},
     "release": {"records", "errors"},
     "bill": {"records", "errors"},
@@ -37,7 +38,7 @@ ARROWS: dict[str, set[str]] = {
     "flow": {"errors", "records", "machine", "project", "engines", *STEP_ROOMS},
     "cli": {
         *("errors", "records", "machine", "project", "flow", "engines", "index", "prompt", "grounding"),
-        *("bill", "serve"),
+        *("bill", "serve", "environments"),
         *STEP_ROOMS,
     },
 }

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
@@ -134,6 +134,25 @@ def tiny_model(
         {"name": "tiny", "licence": "Apache-2.0", "source": f"tests/tiny.py seed {seed}", "notes": []},
     )
     (folder / "chat_template.jinja").write_text(CHATML, "utf-8")
+    return folder
+
+
+def tiny_qwen2(folder: Path, seed: int = 0) -> Path:
+    """The tiny model as a Qwen2: with biases at q, k and v."""
+    tiny_model(folder, seed)
+    weights = load_file(folder / "model.safetensors")
+    random = np.random.default_rng(seed)
+    for name in [
+        name for name in weights if name.endswith(("q_proj.weight", "k_proj.weight", "v_proj.weight"))
+    ]:
+        rows = len(weights[name])
+        weights[name.replace("weight", "bias")] = random.standard_normal(rows).astype(np.float32)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    for name in ("attention_bias", "mlp_bias", "head_dim"):
+        del config[name]
+    config |= {"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "use_sliding_window": False}
+    _write(folder / "config.json", config)
     return folder
 
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from .bill.settings import Prices
 from .data.settings import Ground, Source, Task
 from .errors import ProjectError
-from .optimize.settings import Prune
+from .optimize.settings import FileKind, Prune
 from .records.settings import Money, Settings
 from .release.settings import Release
 from .serve.settings import Serve
@@ -36,8 +36,14 @@ class Data(Settings):
 
 
 class ReleaseSearch(Settings):
-    """Smaller models that compete with the tuned one; what they lose is counted from its own answers."""
+    """What competes, and how long the search may take. What a smaller model loses is counted from the tuned
+    one's own answers.
+    """
 
+    minutes: float | None = Field(default=None, gt=0)
+    """Time that converting, measuring and choosing may take; as much as it needs when absent."""
+    files: tuple[FileKind, ...] | None = None
+    """Kinds of file to try, such as [gguf Q4_0, onnx int4]; all that the engines read unless named."""
     prune: tuple[Prune, ...] = ()
     """Models to cut out of the tuned one, such as [{layers: 26}, {mlp: 0.75}]."""
     students: tuple[str, ...] = ()

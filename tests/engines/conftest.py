@@ -6,9 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.optimize import stage
+from tests.optimize.stage import at_once
 from tests.tiny import tiny_model
 
 from modelyard.optimize import architecture, gguf_write, vocabulary, weights
+
+__all__ = ["at_once"]
 
 
 def convert(folder: Path, path: Path, kind: str) -> Path:
@@ -30,3 +34,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def files(model: Path) -> dict[str, Path]:
     """Its GGUF files by type."""
     return {kind: convert(model, model.parent / f"{kind}.gguf", kind) for kind in gguf_write.TYPES}
+
+
+@pytest.fixture(scope="session")
+def folders(model: Path, at_once: None) -> dict[str, Path]:
+    """The folders of its other formats, by kind."""
+    for kind in stage.FOLDERS:
+        stage.convert(model, model.parent / kind, kind)
+    return {kind: model.parent / kind / "out" / "model" for kind in stage.FOLDERS}

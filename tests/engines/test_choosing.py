@@ -16,13 +16,16 @@ from modelyard.prompt import Prompter
 
 PROMPT = (1, 85, 91, 286, 71, 79, 201, 310, 304, 261, 223, 83, 306, 262, 266, 74)
 END = 2
-NATIVE = ("openvino", "llamacpp")
+NATIVE = ("openvino", "llamacpp", "onnx")
 HOT = Request("hot", PROMPT, 12, (END,), temperature=1.0, seed=11)
 
 
 @pytest.fixture(scope="module", params=[*NATIVE, "echo"])
-def running(request: pytest.FixtureRequest, files: dict[str, Path]) -> Iterator[Engine]:
-    engine = start(request.param, files["F16"], threads=1, callers=4, context_tokens=256, limit_s=60)
+def running(
+    request: pytest.FixtureRequest, files: dict[str, Path], folders: dict[str, Path]
+) -> Iterator[Engine]:
+    model = folders["onnx fp32"] if request.param == "onnx" else files["F16"]
+    engine = start(request.param, model, threads=1, callers=4, context_tokens=256, limit_s=60)
     yield engine
     engine.close()
 

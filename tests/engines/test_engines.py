@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,28 +12,37 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.optimize.stage import GGUF_TYPES
+from tests.optimize.stage import FOLDERS, GGUF_TYPES
 
 from modelyard.engines import ENGINES, Request, complete, missing, reads, start, versions
 from modelyard.engines.protocol import Engine
 from modelyard.engines.torch_engine import TorchEngine
 from modelyard.errors import EngineError, MissingPackage, ProjectError, SourceError
+from modelyard.verify.weights import compare
 
 PROMPT = (1, 85, 91, 286, 71, 79, 201, 310, 304, 261, 223, 83, 306, 262, 266, 74)
 ANSWER = (261, 223, 163, 282, 319, 2)  # 163 spells a lone byte inside a character, 2 ends an answer
-NATIVE = ("openvino", "llamacpp")
-READ = [(name, kind) for name in NATIVE for kind in GGUF_TYPES if reads(name, f"gguf {kind}")]
+NATIVE = ("openvino", "llamacpp", "onnx")
+KINDS = (*(f"gguf {kind}" for kind in GGUF_TYPES), *FOLDERS)
+READ = [(name, kind) for name in NATIVE for kind in KINDS if reads(name, kind)]
 
 
 @pytest.fixture(scope="module")
-def torch(files: dict[str, Path]) -> dict[str, TorchEngine]:
-    return {kind: TorchEngine(files[kind], threads=1, callers=2, context_tokens=512) for kind in files}
+def places(files: dict[str, Path], folders: dict[str, Path]) -> dict[str, Path]:
+    return {f"gguf {kind}": path for kind, path in files.items()} | folders
+
+
+@pytest.fixture(scope="module")
+def torch(places: dict[str, Path]) -> dict[str, TorchEngine]:
+    return {
+        kind: TorchEngine(path, threads=1, callers=2, context_tokens=512) for kind, path in places.items()
+    }
 
 
 @pytest.fixture(scope="module", params=READ, ids=lambda p: "-".join(p))
-def running(request: pytest.FixtureRequest, files: dict[str, Path]) -> Iterator[tuple[str, str, Engine]]:
+def running(request: pytest.FixtureRequest, places: dict[str, Path]) -> Iterator[tuple[str, str, Engine]]:
     name, kind = request.param
-    engine = start(name, files[kind], threads=1, callers=2, context_tokens=256, limit_s=60)
+    engine = start(name, places[kind], threads=1, callers=2, context_tokens=256, limit_s=60)
     yield name, kind, engine
     engine.close()
 
@@ -58,7 +69,7 @@ def test_an_engine_says_all_tokens_also_those_inside_a_character(
     assert [len(one.tokens) for one in told] == [12, 1, 7]
     assert {one.finish for one in told} == {"length"}
     right = complete(torch[kind], asked, callers=2, limit_s=60)
-    if kind == "F16":  # activations in 8 bits may turn a close choice
+    if kind in ("gguf F16", "onnx fp32"):  # activations in 8 bits may turn a close choice
         assert [one.tokens[:4] for one in told] == [one.tokens[:4] for one in right]
 
 
@@ -93,9 +104,9 @@ def test_a_prompt_longer_than_the_context_fails_alone(running: tuple[str, str, E
 
 @pytest.mark.parametrize("kind", [kind for name, kind in READ if name == "openvino"])
 def test_openvino_run_exactly_leaves_no_room_for_a_fault(
-    kind: str, files: dict[str, Path], torch: dict[str, TorchEngine]
+    kind: str, places: dict[str, Path], torch: dict[str, TorchEngine]
 ) -> None:
-    engine = start("openvino", files[kind], threads=1, callers=1, context_tokens=64, limit_s=60, exact=True)
+    engine = start("openvino", places[kind], threads=1, callers=1, context_tokens=64, limit_s=60, exact=True)
     assert apart(engine, torch[kind]) < 0.001
     engine.close()
 
@@ -103,8 +114,8 @@ def test_openvino_run_exactly_leaves_no_room_for_a_fault(
 def test_torch_reads_a_file_as_the_model_that_it_came_from(
     model: Path, torch: dict[str, TorchEngine]
 ) -> None:
-    assert apart(TorchEngine(model, threads=1), torch["F16"]) < 0.005
-    assert apart(TorchEngine(model, threads=1), torch["Q8_0"]) < 0.1
+    assert apart(TorchEngine(model, threads=1), torch["gguf F16"]) < 0.005
+    assert apart(TorchEngine(model, threads=1), torch["gguf Q8_0"]) < 0.1
 
 
 def test_llamacpp_cannot_run_exactly_and_says_so(files: dict[str, Path]) -> None:
@@ -124,6 +135,45 @@ def test_a_damaged_or_foreign_file_is_refused_before_a_process_is_started(
             start(name, path, threads=1, callers=1)
     with pytest.raises(SourceError):
         start(name, tmp_path / "none.gguf", threads=1, callers=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "damaged"),
+    [
+        ("onnx", "onnx int8", "model.onnx"),
+        ("onnx", "onnx int8", "model.onnx.data"),
+        ("onnx", "onnx int8", "genai_config.json"),
+        ("openvino", "openvino int8", "openvino_model.xml"),
+        ("openvino", "openvino int8", "openvino_model.bin"),
+    ],
+)
+def test_a_damaged_folder_is_an_error_of_reading_or_of_the_engine(
+    name: str, kind: str, damaged: str, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(folders[kind], tmp_path / "model")
+    file = folder / damaged
+    whole = file.read_bytes()
+    for content in (whole[: len(whole) // 2], b"", None):
+        if content is None:
+            file.unlink()
+        else:
+            file.write_bytes(content)
+        with pytest.raises((EngineError, SourceError)):
+            start(name, folder, threads=1, callers=1, limit_s=60).score(PROMPT, ANSWER)
+        with pytest.raises(SourceError):
+            compare(folder, folder.parent, kind.partition(" ")[2])
+
+
+def test_a_wrong_block_size_is_found(folders: dict[str, Path], model: Path, tmp_path: Path) -> None:
+    onnx = importlib.import_module("onnx")
+    folder = shutil.copytree(folders["onnx int8"], tmp_path / "model")
+    graph = onnx.load(folder / "model.onnx", load_external_data=False)
+    node = next(node for node in graph.graph.node if node.op_type == "MatMulNBits")
+    size = next(one for one in node.attribute if one.name == "block_size")
+    size.i *= 2
+    onnx.save(graph, folder / "model.onnx")
+    found = compare(folder, model, "int8")
+    assert {row.what for row in found} >= {"numbers of model.layers.0.self_attn.q_proj.weight"}
 
 
 def test_an_unknown_engine_is_told_with_those_that_there_are() -> None:
@@ -166,5 +216,5 @@ def test_the_menu_and_a_process_that_serves_load_no_torch(files: dict[str, Path]
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = {name.partition(".")[0] for name in json.loads(done.stdout)}
-    assert not loaded & {"torch", "transformers", "numpy", "gguf", "openvino_genai", "xllamacpp"}
-    assert set(ENGINES) == {"openvino", "llamacpp", "torch", "echo"}
+    assert not loaded & {"torch", "transformers", "numpy", "gguf", "openvino_genai", "xllamacpp", "onnx"}
+    assert set(ENGINES) == {"openvino", "llamacpp", "torch", "onnx", "litert", "vllm", "remote", "echo"}

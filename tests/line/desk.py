@@ -32,6 +32,8 @@ train:
 release:
   gates: {latency.ttft_p95_s.c1: {max: 60}}
   mix: {callers: 2, input_tokens: 40, output_tokens: 6}
+  engines: [openvino, llamacpp]
+  search: {files: [gguf Q8_0, gguf Q4_0]}
 machine: {usd_per_hour: 0.10}
 """
 

@@ -57,7 +57,10 @@ def command(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     assert command("init", "--documents", "manual", *rights).code == 0
     project = folder / "modelyard.yaml"
     text = project.read_text("utf-8").replace("smollm2-135m-instruct", "base")
-    project.write_text(text.replace("250", "60").replace("30}", "6}"), "utf-8")
+    few = "release:\n  search: {files: [gguf Q8_0]}\n  engines: [openvino, llamacpp]\n"
+    text = text.replace("250", "60").replace("30}", "6}").replace("release:\n", few)
+    assert few in text
+    project.write_text(text, "utf-8")
     return command
 
 

@@ -33,8 +33,8 @@ def test_every_file_is_screened_on_each_engine_that_reads_it_and_few_are_measure
     desk: Made,
 ) -> None:
     labels = [done.node.label for done in desk.walk.done if done.node.step.name == "verify.measure"]
-    assert sum(label.endswith("screen") for label in labels) == 9
-    assert sum(label.endswith("partial") for label in labels) == 5
+    assert sum(label.endswith("screen") for label in labels) == 6
+    assert sum(label.endswith("partial") for label in labels) == 4
     assert 1 <= sum(label.endswith("full") for label in labels) <= 6
     assert any(label.startswith("base") and label.endswith("report") for label in labels)
 
@@ -245,3 +245,15 @@ def test_a_second_up_at_the_same_time_is_told_who_works(
     assert said.code == 1
     assert said.json["error"]["code"] == "busy"
     assert str(os.getpid()) in said.json["error"]["what"]
+
+
+def test_a_search_that_has_no_time_left_says_what_it_did_not_try(copy: Path) -> None:
+    project = copy / "modelyard.yaml"
+    text = project.read_text("utf-8")
+    project.write_text(text.replace("search: {files", "search: {minutes: 0.001, files"), "utf-8")
+    walk, release = up(copy)
+    assert release.json("release.json")["left_out"] == ["gguf Q4_0"]
+    labels = [done.node.label for done in walk.done if done.node.step.name == "verify.measure"]
+    assert not [label for label in labels if "Q4_0" in label]
+    assert {done.state for done in walk.done} == {"kept", "ran"}
+    assert sum(label.endswith("full") and not label.startswith("base") for label in labels) <= 2

@@ -43,6 +43,14 @@ def test_the_watch_sees_a_connection(watched: dict[str, str]) -> None:
 
 def test_the_whole_line_and_an_answer_reach_nobody(watched: dict[str, str], tmp_path: Path) -> None:
     folder = write_desk(tmp_path / "desk")
+    project = folder / "modelyard.yaml"
+    few, every = (
+        "files: [gguf Q8_0, gguf Q4_0]",
+        "files: [openvino int8, openvino int4, onnx int8, onnx int4]",
+    )
+    text = project.read_text("utf-8").replace("engines: [openvino, llamacpp]", "engines: [openvino, onnx]")
+    assert few in text
+    project.write_text(text.replace(few, every), "utf-8")
     for arguments in (["up"], ["try", "What does the anvil cost?"], ["doctor"]):
         done = subprocess.run(
             [sys.executable, "-m", "modelyard", *arguments],

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 from tests.optimize.stage import GGUF_TYPES, convert
-from tests.tiny import tiny_model
+from tests.tiny import tiny_model, tiny_qwen2
 
 from modelyard.engines import gguf_file
 from modelyard.errors import NoRoom, SourceError
@@ -121,25 +121,8 @@ def test_qwen2_with_its_biases_runs_in_torch_as_the_model_does(tmp_path: Path) -
     transformers = pytest.importorskip("transformers")
     from modelyard.engines.torch_engine import load
 
-    model = tiny_model(tmp_path / "model", 1)
-    config = transformers.Qwen2Config(
-        vocab_size=320,
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        max_position_embeddings=256,
-        tie_word_embeddings=True,
-        bos_token_id=1,
-        eos_token_id=2,
-    )
-    torch.manual_seed(0)
-    right = transformers.Qwen2ForCausalLM(config).eval()
-    for name, weight in right.named_parameters():
-        if name.endswith("bias"):
-            torch.nn.init.normal_(weight)
-    right.save_pretrained(model)
+    model = tiny_qwen2(tmp_path / "model", 1)
+    right = transformers.Qwen2ForCausalLM.from_pretrained(model).eval()
     convert(model, tmp_path / "work", "F16")
     ids = torch.tensor([[1, 85, 91, 286, 71]])
     with torch.inference_mode():
@@ -202,3 +185,15 @@ def test_a_full_disk_is_told_before_the_file_is_begun(
     with pytest.raises(NoRoom, match="1 are free"):
         convert(model, tmp_path / "work", "F16")
     assert not (tmp_path / "work/out/model.gguf").exists()
+
+
+@pytest.mark.parametrize("kind", ["onnx int4", "openvino int8"])
+def test_a_model_that_a_converter_cannot_take_is_not_made_and_says_why(kind: str, tmp_path: Path) -> None:
+    model = tiny_model(tmp_path / "model")
+    change(model, "config.json", architectures=["NewForCausalLM"], model_type="brand_new")
+    output = convert(model, tmp_path / "work", kind)
+    fact = output.facts["candidate.size_mib"]
+    assert fact.value is None
+    assert fact.why.startswith("not made: ")
+    assert output.provisional == fact.why
+    assert not (tmp_path / "work/out/model").exists()

@@ -27,6 +27,14 @@ from modelyard.release import make
 from modelyard.release.choose import Verdict
 from modelyard.release.settings import ChooseSettings
 
+CANDIDATE_FILES = (
+    "model.gguf",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+    "config.json",
+)
+
 
 class Stage:
     """The inputs of the step."""
@@ -68,7 +76,7 @@ class Stage:
         for name in ("c4", "c8"):
             folder = place / name
             folder.mkdir(parents=True)
-            for file in make.CANDIDATE_FILES:
+            for file in CANDIDATE_FILES:
                 (folder / file).write_text(f"{name} {file}")
             (folder / "base.json").write_text(json.dumps(self.base))
             candidates.append(record(name, folder))

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.optimize import stage
+from tests.optimize.stage import at_once
 from tests.tiny import tiny_model
-from tests.verify.stage import TEXT, pair, record, workspace, write_rows
+from tests.verify.stage import TEXT, pair, write_rows
 
-from modelyard.optimize import convert as conversion
-from modelyard.optimize.settings import ConvertSettings
-from modelyard.records.shapes import Inputs
+__all__ = ["at_once"]
 
 
 @pytest.fixture(scope="session")
@@ -22,14 +22,13 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def convert(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+def convert(model: Path, tmp_path_factory: pytest.TempPathFactory, at_once: None) -> Callable[..., Path]:
     """Makes a candidate's folder of the tiny model, or of another folder."""
 
     def make(kind: str, source: Path | None = None) -> Path:
-        place = workspace(tmp_path_factory.mktemp(f"candidate-{kind}"))
-        settings = ConvertSettings.model_validate({"file": f"gguf {kind}"})
-        conversion.run(settings, Inputs({"model": (record("m" * 8, source or model),)}), place)
-        return place.out
+        place = tmp_path_factory.mktemp("candidate")
+        stage.convert(source or model, place, kind)
+        return place / "out"
 
     return make
 

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
-from tests.optimize.stage import GGUF_TYPES
-from tests.tiny import tiny_model
+from tests.optimize.stage import FOLDERS, GGUF_TYPES
+from tests.tiny import tiny_model, tiny_qwen2
 
+from modelyard.engines import model_path
 from modelyard.verify import identity, weights
 
 Convert = Callable[..., Path]
@@ -57,22 +58,48 @@ def untie(folder: Path) -> None:
     edit("config.json", lambda c: c.update(tie_word_embeddings=False))(folder)
 
 
-FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
+def more_words(folder: Path) -> None:
+    def longer(tensors: dict[str, Any]) -> None:
+        words = tensors["model.embed_tokens.weight"]
+        tensors["model.embed_tokens.weight"] = np.concatenate([words, words[:32]])
+
+    numbers(longer)(folder)
+    edit("config.json", lambda c: c.update(vocab_size=c["vocab_size"] + 32))(folder)
+
+
+FAULTS: dict[
+    str, tuple[Callable[[Path], None], str, str | tuple[str, ...]]
+] = {  # what is said of GGUF, and of a folder
     "rope base": (
         edit("config.json", lambda c: c["rope_parameters"].update(rope_theta=10_000.0)),
         "rope base",
+        "rope base",
     ),
-    "eps": (edit("config.json", lambda c: c.update(rms_norm_eps=1e-6)), "norm eps"),
-    "context": (edit("config.json", lambda c: c.update(max_position_embeddings=512)), "context length"),
-    "tie": (untie, "head is the embedding (tied)"),
-    "end token": (edit("tokenizer_config.json", lambda c: c.update(eos_token="<|endoftext|>")), "eos id"),
-    "begin token": (edit("tokenizer_config.json", lambda c: c.update(bos_token="<|endoftext|>")), "bos id"),
+    "eps": (edit("config.json", lambda c: c.update(rms_norm_eps=1e-6)), "norm eps", "norm eps"),
+    "context": (
+        edit("config.json", lambda c: c.update(max_position_embeddings=512)),
+        "context length",
+        "config.json is",
+    ),
+    "tie": (untie, "head is the embedding (tied)", ("head is the embedding", "numbers of lm_head")),
+    "vocabulary size": (more_words, "tokens in the vocabulary", "shape of model.embed_tokens.weight"),
+    "end token": (
+        edit("tokenizer_config.json", lambda c: c.update(eos_token="<|endoftext|>")),
+        "eos id",
+        "tokenizer_config.json is",
+    ),
+    "begin token": (
+        edit("tokenizer_config.json", lambda c: c.update(bos_token="<|endoftext|>")),
+        "bos id",
+        "tokenizer_config.json is",
+    ),
     "template": (
         lambda f: (f / "chat_template.jinja").write_text("{{ messages }}") and None,
         "chat template",
+        "chat_template.jinja is",
     ),
-    "merge": (edit("tokenizer.json", swap_merges), "merges"),
-    "token": (edit("tokenizer.json", swap_tokens), "tokens"),
+    "merge": (edit("tokenizer.json", swap_merges), "merges", "tokenizer.json is"),
+    "token": (edit("tokenizer.json", swap_tokens), "tokens", "tokenizer.json is"),
 }
 
 Q, K, GATE, UP = (
@@ -99,48 +126,68 @@ def broken(model: Path, folder: Path, fault: Callable[[Path], None]) -> Path:
     return folder
 
 
+KINDS = (*(f"gguf {kind}" for kind in GGUF_TYPES), *FOLDERS)
+
+
+@pytest.mark.parametrize("kind", ["gguf Q8_0", *FOLDERS])
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_in_what_the_file_says_is_a_difference_by_name(
-    name: str, model: Path, convert: Convert, tmp_path: Path
+    name: str, kind: str, model: Path, convert: Convert, tmp_path: Path
 ) -> None:
-    fault, what = FAULTS[name]
-    file = convert("Q8_0", broken(model, tmp_path / "broken", fault)) / "model.gguf"
-    found = identity.differences(file, model)
+    fault, of_gguf, of_folder = FAULTS[name]
+    candidate = convert(kind, broken(model, tmp_path / "broken", fault))
+    what = of_gguf if kind.startswith("gguf") else of_folder
+    found = differences(candidate, model)
+    if name == "tie":
+        found += weights.compare(model_path(candidate), model, kind.partition(" ")[2])
     assert any(row.what.startswith(what) for row in found), found
 
 
-@pytest.mark.parametrize("kind", GGUF_TYPES)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", NUMBERS)
-def test_a_fault_in_the_numbers_is_found_in_every_file_type(
+def test_a_fault_in_the_numbers_is_found_in_every_kind_of_file(
     name: str, kind: str, model: Path, convert: Convert, tmp_path: Path
 ) -> None:
-    file = convert(kind, broken(model, tmp_path / "broken", numbers(NUMBERS[name]))) / "model.gguf"
-    assert identity.differences(file, model) == []
-    assert weights.compare(file, model, kind)
+    candidate = convert(kind, broken(model, tmp_path / "broken", numbers(NUMBERS[name])))
+    assert differences(candidate, model) == []
+    assert weights.compare(model_path(candidate), model, kind.partition(" ")[2])
 
 
-@pytest.mark.parametrize("kind", GGUF_TYPES)
-@pytest.mark.parametrize(
-    "shape",
-    [
-        {},
-        {"tied": False},
-        {"heads": 4, "kv_heads": 2},
-        {"heads": 4, "kv_heads": 4, "layers": 1},
-        {"hidden": 96, "heads": 3, "kv_heads": 1, "intermediate": 160},
-        {"rope_theta": 10_000.0, "eps": 1e-6, "seed": 7},
-    ],
-)
-def test_a_right_conversion_raises_no_alarm(
-    kind: str, shape: dict[str, Any], convert: Convert, tmp_path: Path
-) -> None:
-    folder = tiny_model(tmp_path / "model", **shape)
-    file = convert(kind, folder) / "model.gguf"
-    assert identity.differences(file, folder) == []
-    assert weights.compare(file, folder, kind) == []
+SHAPES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "a head of its own": {"tied": False},
+    "shared heads": {"heads": 4, "kv_heads": 2},
+    "one layer": {"heads": 4, "kv_heads": 4, "layers": 1},
+    "odd sizes": {"hidden": 96, "heads": 3, "kv_heads": 1, "intermediate": 160},
+    "other turns": {"rope_theta": 10_000.0, "eps": 1e-6, "seed": 7},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_right_conversion_raises_no_alarm(kind: str, shape: str, convert: Convert, tmp_path: Path) -> None:
+    folder = tiny_model(tmp_path / "model", **SHAPES[shape])
+    candidate = convert(kind, folder)
+    assert differences(candidate, folder) == []
+    assert weights.compare(model_path(candidate), folder, kind.partition(" ")[2]) == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_biases_are_part_of_the_model(kind: str, convert: Convert, tmp_path: Path) -> None:
+    folder = tiny_qwen2(tmp_path / "model")
+    candidate = convert(kind, folder)
+    assert differences(candidate, folder) == []
+    assert weights.compare(model_path(candidate), folder, kind.partition(" ")[2]) == []
+    bias = "model.layers.1.self_attn.k_proj.bias"
+    other = broken(folder, tmp_path / "broken", numbers(lambda t: t.update({bias: t[bias] + 0.1})))
+    assert weights.compare(model_path(convert(kind, other)), folder, kind.partition(" ")[2])
+
+
+def differences(candidate: Path, model: Path) -> list[identity.Difference]:
+    return identity.differences(model_path(candidate), model)
 
 
 def test_a_missing_tensor_is_a_difference(model: Path, convert: Convert, tmp_path: Path) -> None:
     deeper = tiny_model(tmp_path / "model", layers=3)
-    found = {row.what for row in identity.differences(convert("F16") / "model.gguf", deeper)}
+    found = {row.what for row in differences(convert("F16"), deeper)}
     assert {"layers", "number of tensors", "shape of model.layers.2.mlp.up_proj.weight"} <= found

@@ -29,7 +29,7 @@ class Stage:
     def __init__(self, candidate: Path, corpus: Path, place: Path) -> None:
         self.prompter = Prompter(candidate)
         self.candidate, self.corpus, self.place = candidate, corpus, place
-        self.identity = 0.0
+        self.identity = Fact(0.0, "differences")
         self.engine = Scripted(self.right)
         self.started: list[dict[str, Any]] = []
         self.runs = 0
@@ -53,7 +53,7 @@ class Stage:
         reference = self.place / f"reference{self.runs}"
         reference.mkdir()
         save(reference / "forced.json", FORCED)
-        facts = {"parity.identity": Fact(self.identity, "differences"), "parity.kl": Fact(0.01, "nats/token")}
+        facts = {"parity.identity": self.identity, "parity.kl": Fact(0.01, "nats/token")}
         inputs = Inputs(
             {
                 "candidate": (record("cand", self.candidate),),
@@ -230,7 +230,7 @@ def test_documents_without_pairs_leave_quality_unmeasured_and_speed_measured(
 
 
 def test_a_file_that_is_not_the_model_is_not_run(stage: Stage) -> None:
-    stage.identity = 2.0
+    stage.identity = Fact(2.0, "differences")
     output, _ = stage.run()
     assert stage.started == []
     assert output.facts["parity.identity"].value == 2.0
@@ -290,3 +290,12 @@ def test_conversations_are_scored_by_f1(stage: Stage, tmp_path: Path) -> None:
     assert facts["quality.task"].value == pytest.approx(0.5)
     assert facts["quality.unanswerable"].value is None
     assert "one kind" in facts["quality.task"].why
+
+
+def test_a_file_that_could_not_be_made_starts_no_engine(stage: Stage) -> None:
+    why = "not made: the builder does not know falcon"
+    stage.identity = Fact(None, "differences", why=why)
+    output, _ = stage.run()
+    assert not stage.started
+    assert output.facts["parity.fault"].why == output.facts["quality.task"].why == why
+    assert output.provisional == ""

@@ -11,16 +11,20 @@ from tests.verify.stage import record, workspace, write_rows
 
 from modelyard.errors import RecordError, SourceError
 from modelyard.prompt import Prompter
-from modelyard.records.shapes import Inputs, Output
+from modelyard.records.shapes import Fact, Inputs, Output
 from modelyard.verify import forced, reference
 from modelyard.verify.settings import ReferenceSettings
 
+MADE = Fact(1.0, "MiB")
 
-def run(candidate: Path, model: Path, corpus: Path, place: Path, items: int = 6) -> tuple[Output, Path]:
+
+def run(
+    candidate: Path, model: Path, corpus: Path, place: Path, items: int = 6, size: Fact = MADE
+) -> tuple[Output, Path]:
     """The step's output, and its folder."""
     inputs = Inputs(
         {
-            "candidate": (record("c", candidate),),
+            "candidate": (record("c", candidate, {"candidate.size_mib": size}),),
             "model": (record("m", model),),
             "corpus": (record("k", corpus),),
         }
@@ -117,3 +121,14 @@ def test_forced_items_that_cannot_be_read_are_an_error(tmp_path: Path) -> None:
     (tmp_path / "forced.json").write_text('{"items": [{"id": "a"}]}')
     with pytest.raises(RecordError, match="cannot be read"):
         forced.load(tmp_path / "forced.json")
+
+
+def test_a_file_that_could_not_be_made_is_unmeasured_for_that_reason(
+    model: Path, corpus: Path, tmp_path: Path
+) -> None:
+    why = "not made: the builder does not know falcon"
+    output, out = run(model, model, corpus, tmp_path / "place", size=Fact(None, "MiB", why=why))
+    for name in ("parity.identity", "parity.kl"):
+        fact = output.facts[name]
+        assert (fact.value, fact.why) == (None, why)
+    assert forced.load(out / "forced.json")

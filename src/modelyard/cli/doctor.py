@@ -14,6 +14,7 @@ import click
 
 from .. import engines, machine
 from ..errors import MissingPackage, ProjectError, SourceError
+from ..optimize.needs import missing
 from ..project import schema as project_schema
 from ..train.locate import locate
 from .place import Place
@@ -100,6 +101,9 @@ def _engines() -> list[Check]:
         else:
             found = ", ".join(f"{package} {number}" for package, number in engines.versions(name).items())
             checks.append(Check(f"engine {name}", "ok", found))
+    for file in ("openvino", "onnx"):
+        if lacking := missing(file):
+            checks.append(Check(f"converting to {file}", "missing", "", lacking))
     return checks
 
 

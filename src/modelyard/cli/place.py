@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from .. import machine
+from .. import environments, machine
 from ..project import Project, find, load
 from ..records.yard import Yard
 
@@ -20,7 +20,9 @@ class Place:
     @classmethod
     def at(cls, folder: Path) -> Place:
         """The project in `folder` or the nearest above it. Raises ProjectError."""
-        return cls(find(folder))
+        place = cls(find(folder))
+        environments.use(place.folder / ".yard" / "env")
+        return place
 
     @property
     def folder(self) -> Path:

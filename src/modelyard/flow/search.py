@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from .. import engines, machine
 from ..errors import MissingPackage
-from ..optimize.settings import CONVERT, FILE_KINDS, UNQUANTISED, ConvertSettings, FileKind
+from ..optimize.settings import UNQUANTISED, ConvertSettings
 from ..project import Project
 from ..records.shapes import Record
 from ..records.yard import Yard
@@ -17,15 +17,14 @@ from ..release.settings import CHOOSE, ChooseSettings
 from ..verify.settings import (
     MEASURE,
     RACE,
-    REFERENCE,
     Fidelity,
     MeasureSettings,
     Mix,
     RaceSettings,
-    ReferenceSettings,
     Score,
 )
 from . import looks
+from .files import BASE_ITEMS, File, Wanted, files, wanted
 from .node import Line, Node
 
 # Most pairs asked.
@@ -36,9 +35,11 @@ FEWEST_ITEMS = 100  # of a full measurement, however slow the machine: fewer say
 SECONDS: dict[Fidelity, float] = {"full": 30, "report": 45}
 FINALISTS = 2  # that keep every gate, so that a race decides
 FULLS = 4  # measured in full at most, besides the unquantised file
-REFERENCE_ITEMS = 12  # prompts on which a file is held against its model
-BASE_ITEMS = 4  # the untuned base is compared with, never released
-SERVING = ("openvino", "llamacpp")  # engines that a release may be served by; torch is the reference
+# Of a budget in minutes: what screening may take, and what measuring may take with it. The rest is for
+# the race and the report.
+SCREENING, MEASURING = 0.5, 0.75
+FEWEST_FILES = 2
+SERVING = ("openvino", "llamacpp", "onnx")  # tried unless the project names others
 SCORES: dict[str, Score] = {"extract": "exact_match", "classify": "exact_match", "chat": "f1"}
 
 
@@ -69,24 +70,6 @@ class Material:
         return bool(self.corpus.fact("data.pairs.select").value)
 
 
-@dataclass(frozen=True, slots=True)
-class File:
-    """A converted file with its reference."""
-
-    candidate: Record
-    reference: Record
-
-    @property
-    def kind(self) -> str:
-        """Such as "gguf Q4_0"."""
-        return str(self.candidate.settings["file"])
-
-    @property
-    def label(self) -> str:
-        """Such as "26 layers, distilled, gguf Q4_0"."""
-        return ", ".join((*self.candidate.settings.get("chain", ()), self.kind))
-
-
 def search(project: Project, material: Material, yard: Yard) -> Line[Record]:
     """Propose conversions and measurements, each from the verdicts so far; returns the Release.
 
@@ -97,22 +80,18 @@ def search(project: Project, material: Material, yard: Yard) -> Line[Record]:
     `release.choose` has the last word: it refuses when no candidate holds.
     """
     gates = gates_for(project.release.gates, has_pairs=material.has_pairs)
-    usable = usable_engines(project)
-    kinds = [kind for kind in FILE_KINDS if any(engines.reads(engine, kind) for engine in usable)]
-    files = yield from _files(material, material.model, kinds, REFERENCE_ITEMS)
-    for one in material.smaller:
-        files += yield from _files(material, one.model, kinds, REFERENCE_ITEMS, chain=one.chain)
     measure = _Measure(project, material)
-    asks = [(file, engine) for file in files for engine in usable if engines.reads(engine, file.kind)]
-    screens = yield tuple(measure(file, engine, "screen", ITEMS["screen"]) for file, engine in asks)
+    budget = _Budget(project.release.search.minutes)
     price = price_of(project)
+    screened, left_out = yield from _screened(measure, budget)
+    screens = [record for _, record in screened.values()]
     found = [verdict(record, price) for record in screens]
-    screened = {v.what: (file, record) for v, (file, _), record in zip(found, asks, screens, strict=True)}
     partials: tuple[Record, ...] = ()
     if material.has_pairs:
         partials = yield tuple(
             measure.again(screened, v, "partial", ITEMS["partial"]) for v in cheaper(found, gates)
         )
+        budget.spend(partials)
     waiting = queue([verdict(record, price) for record in partials] or found, gates)[:FULLS]
 
     origin = reference(found) if material.has_pairs else None
@@ -123,12 +102,17 @@ def search(project: Project, material: Material, yard: Yard) -> Line[Record]:
         base = yield from _base(measure, origin or waiting[0], "full", items)
     if waiting and origin:
         against = yield (measure.again(screened, origin, "full", items, base=base, is_reference=True),)
+    budget.spend([*base, *against])
     fulls: list[Record] = []
     for v in waiting:
         if sum(holds(verdict(record, price), gates) for record in fulls) == FINALISTS:
             break
+        if fulls and budget.is_spent(MEASURING):
+            break
         if origin is None or v.what != origin.what:
-            fulls += yield (measure.again(screened, v, "full", items, base=base, against=against),)
+            made = yield (measure.again(screened, v, "full", items, base=base, against=against),)
+            budget.spend(made)
+            fulls += made
 
     measured = (*against, *fulls)
     race = yield from _race(measure, measured)
@@ -147,13 +131,15 @@ def search(project: Project, material: Material, yard: Yard) -> Line[Record]:
         ground=project.ground.model_dump(mode="json") if project.ground else None,
         usd_per_hour=price.usd_per_hour,
         price_is_assumed=price.assumed,
+        remote_usd_per_hour=price.remote_usd_per_hour,
         earlier_looks=earlier,
+        left_out=left_out,
     )
     inputs = {
         "verdicts": (*screens, *partials, *measured),
         "race": race,
         "report": reports,
-        "candidates": tuple(file.candidate for file in files),
+        "candidates": tuple({file.candidate.id: file.candidate for file, _ in screened.values()}.values()),
         "corpus": (material.corpus,),
         "index": (material.index,) if material.index else (),
     }
@@ -167,13 +153,59 @@ def usable_engines(project: Project) -> list[str]:
     absent = [why for why in lacking.values() if why]
     if absent and (project.release.engines or len(absent) == len(lacking)):
         raise MissingPackage(absent[0], try_=absent[0].partition(": ")[2])
-    return [name for name, why in lacking.items() if not why]
+    remote = ("remote",) if project.release.remote else ()
+    return [*(name for name, why in lacking.items() if not why), *remote]
 
 
 def price_of(project: Project) -> Price:
     """Of an hour of this machine; assumed where the project gives none."""
-    given = project.machine.usd_per_hour
-    return Price(float(given) if given is not None else machine.assumed_usd_per_hour(), given is None)
+    given, remote = project.machine.usd_per_hour, project.release.remote
+    theirs = remote.usd_per_hour if remote else None
+    return Price(
+        float(given) if given is not None else machine.assumed_usd_per_hour(),
+        given is None,
+        None if theirs is None else float(theirs),
+    )
+
+
+@dataclass(slots=True)
+class _Budget:
+    """Minutes that a search may take, by what its records took: a search repeated decides alike."""
+
+    minutes: float | None
+    spent_s: float = 0.0
+
+    def spend(self, records: Sequence[Record]) -> None:
+        self.spent_s += sum(record.seconds for record in records)
+
+    def is_spent(self, share: float) -> bool:
+        """Whether this share of it is gone."""
+        return self.minutes is not None and self.spent_s >= share * self.minutes * 60
+
+
+def _screened(measure: _Measure, budget: _Budget) -> Line[tuple[Screened, tuple[str, ...]]]:
+    """Every file on every engine that reads it, and the names of those that the budget left out.
+
+    Two files are screened however short it is: the unquantised one, and one to choose.
+    """
+    project, material = measure.project, measure.material
+    usable = usable_engines(project)
+    smaller = [(one.model, one.chain) for one in material.smaller]
+    every = wanted(project, usable, material.model, smaller)
+    batches = [every] if budget.minutes is None else [[one] for one in every]
+    screened: dict[tuple[str, str, int], tuple[File, Record]] = {}
+    left_out: list[str] = []
+    for at, batch in enumerate(batches):
+        if at >= FEWEST_FILES and budget.is_spent(SCREENING):
+            left_out += [one.convert.label for one in batch]
+            continue
+        made = yield from files(batch, material.model, material.corpus)
+        asks = [(file, engine) for file in made for engine in usable if engines.reads(engine, file.kind)]
+        screens = yield tuple(measure(file, engine, "screen", ITEMS["screen"]) for file, engine in asks)
+        for (file, _), record in zip(asks, screens, strict=True):
+            screened[verdict(record, price_of(project)).what] = (file, record)
+        budget.spend([*screens, *(one for file in made for one in (file.candidate, file.reference))])
+    return screened, tuple(left_out)
 
 
 def _items(fidelity: Fidelity, verdicts: Sequence[Verdict]) -> int:
@@ -183,37 +215,23 @@ def _items(fidelity: Fidelity, verdicts: Sequence[Verdict]) -> int:
     return min(ITEMS[fidelity], max(FEWEST_ITEMS, asked))
 
 
-def _files(
-    material: Material, model: Record, kinds: Sequence[FileKind], items: int, chain: tuple[str, ...] = ()
-) -> Line[list[File]]:
-    """`model` as each kind of file, each with its reference; `chain`: how it came from the tuned one."""
-    inputs = {"model": (model,)} | ({"tuned": (material.model,)} if chain else {})
-    candidates = yield tuple(
-        Node(CONVERT, ConvertSettings(file=kind, chain=chain), inputs, label=", ".join((*chain, kind)))
-        for kind in kinds
-    )
-    references = yield tuple(
-        Node(
-            REFERENCE,
-            ReferenceSettings(items=items),
-            {"candidate": (candidate,), "model": (model,), "corpus": (material.corpus,)},
-            label=", ".join((*chain, str(candidate.settings["file"]))),
-        )
-        for candidate in candidates
-    )
-    return [File(c, r) for c, r in zip(candidates, references, strict=True)]
-
-
 def _base(measure: _Measure, like: Verdict, fidelity: Fidelity, items: int) -> Line[tuple[Record, ...]]:
-    """The untuned base, unquantised, on the engine of `like`: what the gain is counted from."""
+    """The untuned base, unquantised, on the engine of `like`: what the gain is counted from.
+
+    A server serves the tuned model alone: on one there is no base to compare with.
+    """
     material = measure.material
-    (file,) = yield from _files(material, material.base, (UNQUANTISED,), BASE_ITEMS)
+    kinds = [kind for kind in UNQUANTISED if engines.reads(like.engine, kind)]
+    if not kinds:
+        return ()
+    base = Wanted(material.base, ConvertSettings(file=kinds[0]))
+    (file,) = yield from files((base,), material.model, material.corpus, BASE_ITEMS)
     return (yield (measure(file, like.engine, fidelity, items, label="base"),))
 
 
 def _race(measure: _Measure, fulls: Sequence[Record]) -> Line[tuple[Record, ...]]:
     """The speed of all that was measured in full and whose engine ran; nothing when there is none."""
-    able = [record for record in fulls if record.fact("memory.peak_gib").value is not None]
+    able = [record for record in fulls if record.fact("parity.fault").value is not None]
     if not able:
         return ()
     names = tuple(str(record.settings["engine"]) for record in able)

@@ -1,10 +1,11 @@
-"""Optimize: a Model in, a Candidate out: one file that engines run, and the recipe that made it.
+"""Optimize: a Model in, a Candidate out: what engines run, and the recipe that made it.
 
 On the way a Model may become a smaller one.
 """
 
 from __future__ import annotations
 
+from .needs import missing
 from .settings import (
     CONVERT,
     FILE_KINDS,
@@ -14,6 +15,7 @@ from .settings import (
     FileKind,
     Prune,
     PruneSettings,
+    Server,
 )
 
 __all__ = [
@@ -25,4 +27,6 @@ __all__ = [
     "FileKind",
     "Prune",
     "PruneSettings",
+    "Server",
+    "missing",
 ]

@@ -10,19 +10,40 @@ from ..records.settings import Settings
 from ..records.shapes import Step
 
 PRUNE = Step("optimize.prune", 1, "modelyard.optimize.prune:run")
-CONVERT = Step("optimize.convert", 2, "modelyard.optimize.convert:run")
+CONVERT = Step("optimize.convert", 3, "modelyard.optimize.convert:run")
 
-# A format, and how it holds the matrices' numbers.
+# A format, and how it holds the matrices' numbers; the likeliest to be chosen first.
 FileKind = Literal[
     "gguf F16",
     "gguf Q8_0",
+    "gguf Q4_0",
+    "openvino int8",
+    "openvino int4",
+    "onnx fp32",
+    "onnx int8",
+    "onnx int4",
     "gguf Q5_1",
     "gguf Q5_0",
     "gguf Q4_1",
-    "gguf Q4_0",
+    "litert fp32",
+    "litert int8",
+    "safetensors F32",
+    "safetensors BF16",
 ]
 FILE_KINDS: tuple[FileKind, ...] = get_args(FileKind)
-UNQUANTISED: FileKind = "gguf F16"
+# What losses are counted from: the first that the engine reads.
+UNQUANTISED: tuple[FileKind, ...] = ("gguf F16", "onnx fp32", "litert fp32", "safetensors F32")
+
+
+class Server(Settings):
+    """A server that serves the file."""
+
+    url: str
+    """Base of its routes, such as http://127.0.0.1:8000/v1."""
+    model: str
+    """Model to ask for, as the server names it."""
+    key_env: str | None = None
+    """Environment variable with the server's key."""
 
 
 class ConvertSettings(Settings):
@@ -30,8 +51,17 @@ class ConvertSettings(Settings):
 
     file: FileKind
     """Format and type of the file."""
+    server: Server | None = None
+    """Who serves the file, where that is a server of yours."""
+    room_tokens: int = Field(default=1024, ge=64)
+    """Prompt and answer together, in a file whose room is fixed when it is made (LiteRT)."""
     chain: tuple[str, ...] = Field(default=(), exclude_if=lambda chain: not chain)
     """What was done to the tuned model before, in order, for the recipe; nothing where it is that one."""
+
+    @property
+    def label(self) -> str:
+        """Such as "26 layers, distilled, gguf Q4_0"."""
+        return ", ".join((*self.chain, self.file))
 
 
 class Prune(Settings):

@@ -14,7 +14,7 @@ from .settings import Gate
 
 EQUAL_COST = 1.03  # costs so close are equal: two runs of one engine differ by as much
 COST = "cost.usd_per_1k_answers"
-UNQUANTISED = "F16"
+UNQUANTISED = ("F16", "F32", "fp32")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ def verdict(record: Record, price: Price, race: Raced | None = None) -> Verdict:
     told = record.json("verdict.json")
     what = (told["candidate"], told["engine"], told["threads"])
     facts = {**record.facts, **((race or {}).get(what, {}) if told["fidelity"] == "full" else {})}
-    facts |= cost(facts[SECONDS], told["mix"], price)
+    facts |= cost(facts[SECONDS], told["mix"], price.of(told["engine"]))
     return Verdict(
         id=record.id,
         candidate=told["candidate"],
@@ -204,7 +204,7 @@ def reference(screens: Sequence[Verdict]) -> Verdict | None:
     right = [
         v
         for v in screens
-        if v.recipe["type"] == UNQUANTISED
+        if v.recipe["type"] in UNQUANTISED
         and v.tuned == v.recipe["model"]
         and not clearly_failed(v.facts, always(v.limits))
     ]

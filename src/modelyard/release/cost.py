@@ -13,10 +13,19 @@ SECONDS = "speed.s_per_1k_answers"
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """Of an hour of this machine; `assumed` when nobody gave it."""
+    """Of an hour of this machine; `assumed` when nobody gave it. `remote`: of the server that is asked."""
 
     usd_per_hour: float
     assumed: bool
+    remote_usd_per_hour: float | None = None
+
+    def of(self, engine: str) -> Price:
+        """What an hour costs where this engine runs; a server without a price costs as much as we do."""
+        if engine != "remote":
+            return self
+        if self.remote_usd_per_hour is None:
+            return Price(self.usd_per_hour, assumed=True)
+        return Price(self.remote_usd_per_hour, assumed=False)
 
 
 def cost(seconds: Fact, mix: Mapping[str, Any], price: Price) -> dict[str, Fact]:

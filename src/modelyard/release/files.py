@@ -13,6 +13,7 @@ SUMS = "SHA256SUMS"
 
 def place(source: Path, target: Path) -> None:
     """Put a record's file at `target` without copying its bytes where the file system can."""
+    target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(source.resolve(), target)
     except OSError:  # another file system, or one without hard links

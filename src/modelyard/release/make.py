@@ -20,14 +20,7 @@ from .files import place, write_sums
 from .gates import Judgement, always, judge
 from .settings import ChooseSettings
 
-CANDIDATE_FILES = (
-    "model.gguf",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "chat_template.jinja",
-    "config.json",
-    "base.json",
-)
+RECIPE = "recipe.json"  # of the candidate; release.json tells it
 INDEX_FILES = ("passages.db", "index.json")
 # Facts that come from the questions of a split: never carried from one split to another.
 BY_SPLIT = ("quality.", "safety.", "gain.", "loss.")
@@ -39,7 +32,7 @@ def run(settings: ChooseSettings, inputs: Inputs, workspace: Workspace) -> Outpu
     Raises Refused with a table of gates when none holds, or when the winner fails on `report`: then no second
     candidate is tried, for its pairs have been seen.
     """
-    price = Price(settings.usd_per_hour, settings.price_is_assumed)
+    price = Price(settings.usd_per_hour, settings.price_is_assumed, settings.remote_usd_per_hour)
     race = raced(inputs.one("race")) if inputs.all("race") else {}
     verdicts = [verdict(record, price, race) for record in inputs.all("verdicts")]
     choice = pick(verdicts, settings.gates)
@@ -72,8 +65,10 @@ def run(settings: ChooseSettings, inputs: Inputs, workspace: Workspace) -> Outpu
             }
         raise refused
     index = inputs.one("index") if inputs.all("index") else None
-    for name in CANDIDATE_FILES:
-        place(candidate.folder / name, workspace.out / name)
+    for path in sorted(
+        path for path in candidate.folder.rglob("*") if path.is_file() and path.name != RECIPE
+    ):
+        place(path, workspace.out / path.relative_to(candidate.folder))
     for name in INDEX_FILES if index else ():
         place(index.folder / name, workspace.out / name) if index else None
     told = _told(settings, choice, winner, report, facts, judgements, index, every)
@@ -176,6 +171,7 @@ def _told(
             "report": report.id if report else None,
             "why": choice.why,
         },
+        "left_out": list(settings.left_out),
         "candidates": [
             {
                 "label": outcome.verdict.label,

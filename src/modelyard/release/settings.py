@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from ..records.facts import FACTS
-from ..records.settings import Settings
+from ..records.settings import Money, Settings, check_server
 from ..records.shapes import Step
 
 CHOOSE = Step("release.choose", 2, "modelyard.release.make:run")
@@ -54,6 +54,27 @@ class Mix(Settings):
     """Tokens of an answer."""
 
 
+class Remote(Settings):
+    """A server of yours that serves a file which `up` made, measured beside this machine's engines."""
+
+    url: str
+    """Base of its routes, such as http://127.0.0.1:8000/v1; nothing else is called."""
+    model: str = Field(min_length=1)
+    """Model to ask for, as the server names it."""
+    file: str
+    """Which file it serves, such as gguf Q8_0: the server must run that very file."""
+    key_env: str | None = None
+    """Environment variable with the server's key; the key itself stands in no file and no record."""
+    usd_per_hour: Money | None = None
+    """What an hour of the server costs you; as much as this machine, and marked so, when absent."""
+
+    # Checked together, so that a mistake is told without the value: it may be a key in the wrong place.
+    @model_validator(mode="after")
+    def _fits(self) -> Remote:
+        check_server(self.url, self.key_env)
+        return self
+
+
 class Release(Settings):
     """The block `release` of the project file."""
 
@@ -61,8 +82,10 @@ class Release(Settings):
     """Limits by fact. Identity, fault and divergence of the file are always gates."""
     mix: Mix = Mix()
     """The load that speed and cost are measured at."""
-    engines: tuple[Literal["openvino", "llamacpp"], ...] | None = None
-    """Engines to try; all that are installed unless named."""
+    engines: tuple[Literal["openvino", "llamacpp", "onnx", "litert", "vllm"], ...] | None = None
+    """Engines to try; openvino, llamacpp and onnx, where they are installed, unless named."""
+    remote: Remote | None = None
+    """A server to try beside them."""
 
     @field_validator("gates")
     @classmethod
@@ -106,8 +129,12 @@ class ChooseSettings(Settings):
     """Price of an hour of this machine."""
     price_is_assumed: bool = False
     """Nobody gave the price; the cost facts say so."""
+    remote_usd_per_hour: float | None = Field(default=None, ge=0)
+    """Price of an hour of the server that `remote` asks; None: that of this machine."""
     earlier_looks: int = Field(default=0, ge=0)
     """Other candidates that had been scored on the same pairs of `report` before the winner was."""
+    left_out: tuple[str, ...] = Field(default=(), exclude_if=lambda left: not left)
+    """Files that the search's minutes left no time to try."""
 
     @field_validator("gates")
     @classmethod

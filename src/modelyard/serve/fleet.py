@@ -45,11 +45,9 @@ class Served:
         self._keeper = asyncio.create_task(self._keep())
 
     async def _load(self) -> None:
-        from ..engines.menu import spec
-
         worker = Worker(self.released, callers=self._settings.callers, silence_s=self._settings.silence_s)
         await worker.ready
-        self.gives = spec(self.released.engine).gives
+        self.gives = worker.gives
         self.worker = worker
 
     async def _keep(self) -> None:

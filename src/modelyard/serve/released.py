@@ -18,6 +18,7 @@ from ..records.yard import Yard
 from .rollback import STEP
 
 SUMS = "SHA256SUMS"
+SPARE_TOKENS = 8  # engines count a begin token or a last one differently
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def load(yard: Yard, id: str, *, context_tokens: int) -> Released:
     told = json.loads((folder / "release.json").read_text("utf-8"))
     prompter = Prompter(folder)
     index = Bm25.load(folder) if told["ground"] else None
-    limit = _model_limit(folder)
+    limit = _room(told["recipe"]) or _model_limit(folder)
     return Released(
         id=record.id,
         folder=folder,
@@ -96,6 +97,12 @@ def _answer_tokens(told: dict[str, Any]) -> int:
     p99 = told["answer_tokens_p99"]
     most: float = p99 if p99 is not None else told["max_answer_tokens"]
     return max(1, math.ceil(most))
+
+
+def _room(recipe: dict[str, Any]) -> int | None:
+    """The room of a file that has a fixed one, less what engines count differently."""
+    room: int | None = recipe.get("room_tokens")
+    return None if room is None else room - SPARE_TOKENS
 
 
 def _model_limit(folder: Path) -> int | None:

@@ -15,9 +15,8 @@ from .. import engines
 from ..engines import Event, Request
 from ..engines.process import EngineProcess
 from ..errors import EngineCrashed, ModelyardError
-from .released import Released
+from .released import SPARE_TOKENS, Released
 
-SPARE_TOKENS = 8  # engines count a begin token or a last one differently
 TICK_S = 1.0  # how often a silent engine is looked at
 
 
@@ -41,6 +40,8 @@ class Worker:
         os.set_blocking(self._wake_write, False)
         self._awake = False
         self.pid: int | None = None
+        self.gives: frozenset[str] = frozenset()
+        """What its engine can give; known when it is ready."""
         self.ready: asyncio.Future[None] = self._loop.create_future()
         self.ended: asyncio.Future[ModelyardError | None] = self._loop.create_future()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -99,7 +100,7 @@ class Worker:
             quiet=True,
         )
         assert isinstance(engine, EngineProcess)
-        self.pid = engine.pid
+        self.pid, self.gives = engine.pid, engine.gives
         return engine
 
     def _serve(self, engine: EngineProcess) -> None:

@@ -30,14 +30,20 @@ class Difference:
 
 
 def differences(path: Path, folder: Path) -> list[Difference]:
-    """Differences between a GGUF file and the model in `folder`: all but the tensors' numbers.
+    """Differences between a candidate's file or folder and the model in `folder`, all but the numbers.
 
     Raises SourceError when either cannot be read.
     """
     from ..engines import gguf_file
+    from ..engines.menu import kind
+
+    if path.is_dir():
+        from . import folders
+
+        return list(folders.OF[kind(path)](path, folder))
 
     header = gguf_file.header(path)
-    metadata, config = header.metadata, _json(folder / "config.json")
+    metadata, config = header.metadata, model_json(folder / "config.json")
     tensors = {_hf_name(name): tensor.shape for name, tensor in header.tensors.items()}
     return [
         *_numbers(metadata, config),
@@ -45,7 +51,7 @@ def differences(path: Path, folder: Path) -> list[Difference]:
         *_special(metadata, folder),
         *_template(metadata, folder),
         *_vocabulary(metadata, folder, int(config["vocab_size"])),
-        *_shapes(tensors, folder, tied=bool(config.get("tie_word_embeddings", False))),
+        *shapes(tensors, folder, tied=bool(config.get("tie_word_embeddings", False))),
     ]
 
 
@@ -61,7 +67,7 @@ def _hf_name(name: str) -> str:
 
 def _numbers(metadata: Mapping[str, Any], config: Mapping[str, Any]) -> Iterator[Difference]:
     family = metadata.get("general.architecture")
-    yield from _row("architecture", family, config.get("model_type"))
+    yield from row("architecture", family, config.get("model_type"))
     if "general.file_type" not in metadata:  # OpenVINO GenAI refuses the file with `unordered_map::at`
         yield Difference("file type is told", None, "general.file_type")
 
@@ -76,67 +82,68 @@ def _numbers(metadata: Mapping[str, Any], config: Mapping[str, Any]) -> Iterator
     file_size = told(
         "rope.dimension_count", (told("embedding_length") or 0) // file_heads if file_heads else None
     )
-    yield from _row("layers", told("block_count"), int(config["num_hidden_layers"]))
-    yield from _row("hidden width", told("embedding_length"), hidden)
-    yield from _row("feed-forward width", told("feed_forward_length"), int(config["intermediate_size"]))
-    yield from _row("heads", file_heads, heads)
-    yield from _row(
+    yield from row("layers", told("block_count"), int(config["num_hidden_layers"]))
+    yield from row("hidden width", told("embedding_length"), hidden)
+    yield from row("feed-forward width", told("feed_forward_length"), int(config["intermediate_size"]))
+    yield from row("heads", file_heads, heads)
+    yield from row(
         "key-value heads",
         told("attention.head_count_kv", file_heads),
         int(config.get("num_key_value_heads") or heads),
     )
-    yield from _row("rotated part of a head", file_size, size)
-    yield from _row("key width of a head", told("attention.key_length", file_size), size)
-    yield from _row("value width of a head", told("attention.value_length", file_size), size)
-    yield from _row("context length", told("context_length"), int(config["max_position_embeddings"]))
-    yield from _row("rope base", _single(told("rope.freq_base", ROPE_BASE)), _single(theta))
-    yield from _row(
-        "norm eps", _single(told("attention.layer_norm_rms_epsilon")), _single(config["rms_norm_eps"])
+    yield from row("rotated part of a head", file_size, size)
+    yield from row("key width of a head", told("attention.key_length", file_size), size)
+    yield from row("value width of a head", told("attention.value_length", file_size), size)
+    yield from row("context length", told("context_length"), int(config["max_position_embeddings"]))
+    yield from row("rope base", single(told("rope.freq_base", ROPE_BASE)), single(theta))
+    yield from row(
+        "norm eps", single(told("attention.layer_norm_rms_epsilon")), single(config["rms_norm_eps"])
     )
     kind = rope.get("rope_type") or rope.get("type") or "default"
-    yield from _row("rope scaling", told("rope.scaling.type", "none"), "none" if kind == "default" else kind)
-    yield from _row(
-        "rope scaling factor", _single(told("rope.scaling.factor", 1.0)), _single(rope.get("factor", 1.0))
+    yield from row("rope scaling", told("rope.scaling.type", "none"), "none" if kind == "default" else kind)
+    yield from row(
+        "rope scaling factor", single(told("rope.scaling.factor", 1.0)), single(rope.get("factor", 1.0))
     )
-    yield from _row(
+    yield from row(
         "vocabulary size", told("vocab_size", int(config["vocab_size"])), int(config["vocab_size"])
     )
 
 
 def _head(tensors: Mapping[str, Sequence[int]], config: Mapping[str, Any]) -> Iterator[Difference]:
     tied = bool(config.get("tie_word_embeddings", False))
-    yield from _row("head is the embedding (tied)", "lm_head.weight" not in tensors, tied)
+    yield from row("head is the embedding (tied)", "lm_head.weight" not in tensors, tied)
 
 
 def _special(metadata: Mapping[str, Any], folder: Path) -> Iterator[Difference]:
-    config = _json(folder / "tokenizer_config.json")
+    config = model_json(folder / "tokenizer_config.json")
     ids = {
-        token["content"]: token["id"] for token in _json(folder / "tokenizer.json").get("added_tokens", ())
+        token["content"]: token["id"]
+        for token in model_json(folder / "tokenizer.json").get("added_tokens", ())
     }
-    vocabulary = _json(folder / "tokenizer.json")["model"]["vocab"]
+    vocabulary = model_json(folder / "tokenizer.json")["model"]["vocab"]
     for short, key in (("bos", "bos"), ("eos", "eos"), ("unk", "unknown"), ("pad", "padding")):
         token = config.get(f"{short}_token")
         text = token["content"] if isinstance(token, dict) else token
         right = ids.get(text, vocabulary.get(text)) if text else None
-        yield from _row(f"{short} id", metadata.get(f"tokenizer.ggml.{key}_token_id"), right)
+        yield from row(f"{short} id", metadata.get(f"tokenizer.ggml.{key}_token_id"), right)
     if config.get("add_bos_token") is not None:
         told = metadata.get("tokenizer.ggml.add_bos_token", False)
-        yield from _row("a begin token is added", bool(told), bool(config["add_bos_token"]))
+        yield from row("a begin token is added", bool(told), bool(config["add_bos_token"]))
 
 
 def _template(metadata: Mapping[str, Any], folder: Path) -> Iterator[Difference]:
     path = folder / "chat_template.jinja"
     right = path.read_text("utf-8") if path.is_file() else None
-    yield from _row("chat template", metadata.get("tokenizer.chat_template"), right)
+    yield from row("chat template", metadata.get("tokenizer.chat_template"), right)
 
 
 def _vocabulary(metadata: Mapping[str, Any], folder: Path, size: int) -> Iterator[Difference]:
-    tokenizer = _json(folder / "tokenizer.json")
+    tokenizer = model_json(folder / "tokenizer.json")
     entries = [(text, at, False) for text, at in tokenizer["model"]["vocab"].items()]
     entries += [(t["content"], t["id"], bool(t.get("special"))) for t in tokenizer.get("added_tokens", ())]
     tokens: list[str] = list(metadata.get("tokenizer.ggml.tokens") or ())
     types: list[int] = [int(kind) for kind in metadata.get("tokenizer.ggml.token_type") or ()]
-    yield from _row("tokens in the vocabulary", len(tokens), size)
+    yield from row("tokens in the vocabulary", len(tokens), size)
     wrong = [(at, text) for text, at, _ in entries if at >= len(tokens) or tokens[at] != text]
     if wrong:
         yield Difference(
@@ -161,15 +168,16 @@ def _vocabulary(metadata: Mapping[str, Any], folder: Path, size: int) -> Iterato
         )
 
 
-def _shapes(tensors: Mapping[str, Sequence[int]], folder: Path, *, tied: bool) -> Iterator[Difference]:
+def shapes(tensors: Mapping[str, Sequence[int]], folder: Path, *, tied: bool) -> Iterator[Difference]:
+    """Names and shapes of tensors, under Hugging Face's names, that are not the model's."""
     right = {
         name: shape for name, shape in model_shapes(folder).items() if not (tied and name == "lm_head.weight")
     }
     mine = {name: tuple(shape) for name, shape in tensors.items() if name != "lm_head.weight" or not tied}
-    yield from _row("number of tensors", len(mine), len(right))
+    yield from row("number of tensors", len(mine), len(right))
     for name in sorted(set(mine) | set(right)):
         a, b = mine.get(name), right.get(name)
-        yield from _row(f"shape of {name}", list(a) if a else None, list(b) if b else None)
+        yield from row(f"shape of {name}", list(a) if a else None, list(b) if b else None)
 
 
 def model_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
@@ -194,17 +202,19 @@ def weight_files(folder: Path) -> list[Path]:
     return found
 
 
-def _row(what: str, file: Any, model: Any) -> Iterator[Difference]:
+def row(what: str, file: Any, model: Any) -> Iterator[Difference]:
+    """The difference of two values, if there is one."""
     if file != model:
         yield Difference(what, file, model)
 
 
-def _single(number: Any) -> float | None:
+def single(number: Any) -> float | None:
     """The number as GGUF stores it, in single precision: 1e-05 is written as 9.99999974e-06."""
     return None if number is None else float(np.float32(number))
 
 
-def _json(path: Path) -> dict[str, Any]:
+def model_json(path: Path) -> dict[str, Any]:
+    """A JSON object of a model's folder. Raises SourceError when it cannot be read."""
     try:
         value = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:

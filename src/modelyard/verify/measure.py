@@ -79,7 +79,8 @@ def run(settings: MeasureSettings, inputs: Inputs, workspace: Workspace) -> Outp
     facts = {name: inputs.one(role).fact(name) for role, name in CARRIED if inputs.all(role)}
     facts["task.answer_tokens_p99"] = Fact(p99, "tokens", why="" if p99 else quality.NO_PAIRS)
     answers = quality.Answers((), ())
-    unmeasured = "" if facts["parity.identity"].value == 0 else NOT_THE_MODEL
+    same = facts["parity.identity"]
+    unmeasured = "" if same.value == 0 else same.why if same.value is None else NOT_THE_MODEL
     failed = ""
     if not unmeasured:
         try:
@@ -95,7 +96,9 @@ def run(settings: MeasureSettings, inputs: Inputs, workspace: Workspace) -> Outp
                     silence_s=settings.silence_s,
                 )
                 facts |= _speed(settings, inputs, engine, text, workspace)
-                facts["memory.peak_gib"] = Fact(engine.memory_peak_gib(), "GiB")
+                memory = engine.memory_peak_gib()
+                why = "" if memory is not None else "the engine runs on another machine"
+                facts["memory.peak_gib"] = Fact(memory, "GiB", why=why)
             why = "a screen asks no questions" if pairs and not asked else quality.NO_PAIRS
             facts |= quality.facts(answers, why=why, why_not_grounded=why_not_grounded, seed=settings.seed)
             facts |= _compared(settings, [asdict(answer) for answer in answers.own], compared)

@@ -31,6 +31,12 @@ def run(settings: ReferenceSettings, inputs: Inputs, workspace: Workspace) -> Ou
     prompter = Prompter(candidate.folder)
     items, source = forced.choose_forced(prompter, corpus.folder, settings.items, seed=settings.seed)
 
+    made = candidate.fact("candidate.size_mib")
+    if made.value is None:
+        forced.save(workspace.out / "forced.json", items)
+        unmeasured = {"parity.identity": "differences", "parity.kl": "nats/token"}
+        return Output({name: Fact(None, unit, why=made.why) for name, unit in unmeasured.items()})
+
     workspace.report("comparing the file with the model")
     rows = identity.differences(path, model.folder)
     rows += [

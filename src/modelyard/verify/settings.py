@@ -9,7 +9,7 @@ from pydantic import Field
 from ..records.settings import Settings
 from ..records.shapes import Step
 
-REFERENCE = Step("verify.reference", 1, "modelyard.verify.reference:run")
+REFERENCE = Step("verify.reference", 2, "modelyard.verify.reference:run")
 MEASURE = Step("verify.measure", 3, "modelyard.verify.measure:run", measures=True)
 RACE = Step("verify.race", 1, "modelyard.verify.race:run", measures=True)
 
