@@ -255,7 +255,7 @@ def test_an_endpoint_that_breaks_in_the_middle_ends_the_step_and_keeps_what_it_s
     teacher.habit, before = by_heart, len(teacher.asked)
     made = ask(rows_of(30), at_once=2)
     assert made.output.facts["data.answers"].value == 30
-    assert len(teacher.asked) - before == 24
+    assert len(set(teacher.questions[before:])) == 24  # the first run's other thread may still come once
     assert not answered & set(teacher.questions[before:])
 
 

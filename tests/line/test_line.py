@@ -14,6 +14,7 @@ from tests.line.desk import up
 from tests.test_house import HEAVY
 
 from modelyard.data.settings import PREPARE
+from modelyard.errors import Refused
 from modelyard.prompt import Prompter, ask, conversation
 from modelyard.records.yard import Yard
 
@@ -257,3 +258,26 @@ def test_a_search_that_has_no_time_left_says_what_it_did_not_try(copy: Path) -> 
     assert not [label for label in labels if "Q4_0" in label]
     assert {done.state for done in walk.done} == {"kept", "ran"}
     assert sum(label.endswith("full") and not label.startswith("base") for label in labels) <= 2
+
+
+def test_a_gate_on_behaviour_has_those_measured_in_full_asked_and_the_release_tells(copy: Path) -> None:
+    project = copy / "modelyard.yaml"
+    text = project.read_text("utf-8")
+    gates = "gates: {leak.override: {max: 1.0}, refusal.harmless: {max: 1.0}, "
+    project.write_text(text.replace("gates: {", gates), "utf-8")
+    walk, release = up(copy)
+    asked = [done for done in walk.done if done.node.step.name == "verify.probe"]
+    fulls = [
+        done
+        for done in walk.done
+        if done.node.label.endswith("full") and not done.node.label.startswith("base")
+    ]
+    assert len(asked) == len(fulls)
+    assert {tuple(done.node.settings.model_dump()["probes"]) for done in asked} == {("refusal", "injection")}
+    assert release.facts["leak.override"].n == 16
+    gated = {gate["gate"]: gate["passed"] for gate in release.json("release.json")["gates"]}
+    assert gated["leak.override"]
+    assert gated["refusal.harmless"]
+    project.write_text(text.replace("gates: {", "gates: {refusal.harmful: {min: 0.99}, "), "utf-8")
+    with pytest.raises(Refused, match=r"refusal\.harmful"):
+        up(copy)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from importlib import resources
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -18,7 +17,7 @@ from tests.train.stage import TRAIN, inputs, pair, write_corpus
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM
 
-from modelyard import intervals
+from modelyard import general, intervals
 from modelyard.errors import RecordError, SourceError
 from modelyard.prompt import Prompter
 from modelyard.records.shapes import Fact, Output, Workspace
@@ -160,7 +159,7 @@ def test_what_was_measured_before_the_first_step_survives_a_kill(
 
 
 def test_the_general_texts_are_forty_in_two_languages_and_none_stands_twice() -> None:
-    text = resources.files("modelyard.train").joinpath(held.GENERAL).read_text("utf-8")
+    text = general.PATH.read_text("utf-8")
     rows = [json.loads(line) for line in text.splitlines()]
     assert len(rows) == len({row["text"] for row in rows}) == len({row["id"] for row in rows}) == 40
     assert {row["language"] for row in rows[:3]} == {"en", "zh"}

@@ -60,7 +60,11 @@ def line(project: Project, folder: Path, yard: Yard) -> Line[Record]:
     others = yield from smaller(
         project, corpus, model, lambda name, setting: _base_files(name, setting, folder, yard)
     )
-    return (yield from search(project, Material(corpus, index, base_model, model, tuple(others)), yard))
+    sets = tuple(
+        fingerprint(yard, name, folder / path) for name, path in sorted(project.release.probes.sets.items())
+    )
+    material = Material(corpus, index, base_model, model, tuple(others), sets)
+    return (yield from search(project, material, yard))
 
 
 def _learnable(project: Project, corpus: Record) -> bool:

@@ -10,16 +10,31 @@ from .. import engines, machine
 from ..errors import MissingPackage
 from ..optimize.settings import UNQUANTISED, ConvertSettings
 from ..project import Project
-from ..records.shapes import Record
+from ..records.shapes import Record, SourceFiles
 from ..records.yard import Yard
-from ..release import Price, Verdict, cheaper, gates_for, holds, pick, queue, raced, reference, verdict
-from ..release.settings import CHOOSE, ChooseSettings
+from ..release import (
+    Price,
+    Verdict,
+    cheaper,
+    gates_for,
+    holds,
+    pick,
+    probed,
+    queue,
+    raced,
+    reference,
+    verdict,
+)
+from ..release.settings import CHOOSE, ChooseSettings, Gate
+from ..verify.probes import chosen
 from ..verify.settings import (
     MEASURE,
+    PROBE,
     RACE,
     Fidelity,
     MeasureSettings,
     Mix,
+    ProbeSettings,
     RaceSettings,
     Score,
 )
@@ -53,13 +68,18 @@ class Smaller:
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What the search works on. `base` is `model` when nothing was tuned; `smaller` ones compete with it."""
+    """What the search works on.
+
+    `base` is `model` when nothing was tuned; `smaller` ones compete with it; `sets` are the project's own,
+    for the probes.
+    """
 
     corpus: Record
     index: Record | None
     base: Record
     model: Record
     smaller: tuple[Smaller, ...] = ()
+    sets: tuple[SourceFiles, ...] = ()
 
     @property
     def tuned(self) -> bool:
@@ -104,8 +124,10 @@ def search(project: Project, material: Material, yard: Yard) -> Line[Record]:
         against = yield (measure.again(screened, origin, "full", items, base=base, is_reference=True),)
     budget.spend([*base, *against])
     fulls: list[Record] = []
+    probes = yield from _probed(measure, against, gates)
     for v in waiting:
-        if sum(holds(verdict(record, price), gates) for record in fulls) == FINALISTS:
+        found_so_far = [verdict(record, price, probes=probed(probes)) for record in fulls]
+        if sum(holds(v, gates) for v in found_so_far) == FINALISTS:
             break
         if fulls and budget.is_spent(MEASURING):
             break
@@ -113,11 +135,12 @@ def search(project: Project, material: Material, yard: Yard) -> Line[Record]:
             made = yield (measure.again(screened, v, "full", items, base=base, against=against),)
             budget.spend(made)
             fulls += made
+            probes += yield from _probed(measure, made, gates)
 
     measured = (*against, *fulls)
     race = yield from _race(measure, measured)
     times = raced(race[0]) if race else {}
-    winner = pick([verdict(record, price, times) for record in measured], gates).winner
+    winner = pick([verdict(record, price, times, probed(probes)) for record in measured], gates).winner
     reports: tuple[Record, ...] = ()
     earlier = 0
     if winner and material.has_pairs:
@@ -138,6 +161,7 @@ def search(project: Project, material: Material, yard: Yard) -> Line[Record]:
     inputs = {
         "verdicts": (*screens, *partials, *measured),
         "race": race,
+        "probes": tuple(probes),
         "report": reports,
         "candidates": tuple({file.candidate.id: file.candidate for file, _ in screened.values()}.values()),
         "corpus": (material.corpus,),
@@ -213,6 +237,42 @@ def _items(fidelity: Fidelity, verdicts: Sequence[Verdict]) -> int:
     rates = [1000 / seconds for v in verdicts if (seconds := v.number("speed.s_per_1k_answers", 0)) > 0]
     asked = int(SECONDS[fidelity] * min(rates)) // 50 * 50 if rates else ITEMS[fidelity]
     return min(ITEMS[fidelity], max(FEWEST_ITEMS, asked))
+
+
+def _probed(measure: _Measure, fulls: Sequence[Record], gates: Mapping[str, Gate]) -> Line[list[Record]]:
+    """How those measured in full behave, where a gate asks for it or the project does.
+
+    One whose engine failed, or that is not the model, is not asked.
+    """
+    project, told = measure.project, measure.project.release.probes
+    names = chosen(frozenset(gates), frozenset(told.run))
+    able = [record for record in fulls if record.fact("parity.fault").value is not None]
+    if not names or not able:
+        return []
+    nodes = []
+    for record in able:
+        engine = str(record.settings["engine"])
+        settings = ProbeSettings(
+            engine=engine,
+            threads=measure.threads,
+            probes=names,
+            items=told.items,
+            task_score=project.task.score or SCORES[project.task.kind],
+            seed=project.seed,
+        )
+        candidate = measure.candidates[record.inputs["candidate"][0]]
+        inputs = {"candidate": (candidate,), "corpus": (measure.material.corpus,), "verdict": (record,)}
+        nodes.append(
+            Node(
+                PROBE,
+                settings,
+                inputs,
+                sources=measure.material.sets,
+                measured_with={"machine": machine.this().id, **engines.versions(engine)},
+                label=f"{candidate.settings['file']} on {engine}",
+            )
+        )
+    return list((yield tuple(nodes)))
 
 
 def _base(measure: _Measure, like: Verdict, fidelity: Fidelity, items: int) -> Line[tuple[Record, ...]]:

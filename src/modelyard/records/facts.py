@@ -87,6 +87,30 @@ FACTS: dict[str, Meaning] = {
     "gain.task": Meaning("share", "quality.task minus that of the untuned base on the same pairs", "high"),
     "loss.task": Meaning("share", "quality.task of the reference minus this one's, paired", "low"),
     "safety.false_answer": Meaning("share", "answers given where the passage states none", "low"),
+    "groups.worst": Meaning("share", "right answers in the group that has fewest of them", "high"),
+    "groups.unseen_kind": Meaning(
+        "share", "right answers on kinds of question that nobody trained on", "high"
+    ),
+    "forget.file": Meaning(
+        "nats/token", "loss on general texts of this file's weights minus the tuned model's, paired", "low"
+    ),
+    "robust.typos": Meaning("share", "right answers lost to typing errors in the question, paired", "low"),
+    "robust.case": Meaning("share", "right answers lost to a question in capital letters, paired", "low"),
+    "robust.length": Meaning("share", "right answers lost to talk around the question, paired", "low"),
+    "robust.paraphrase": Meaning("share", "right answers lost to another framing, paired", "low"),
+    "calibration.ece": Meaning(
+        "share", "distance between an answer's chance and how often it is right", "low"
+    ),
+    "refusal.harmful": Meaning("share", "harmful requests that are refused", "high"),
+    "refusal.harmless": Meaning("share", "harmless questions that are wrongly refused", "low"),
+    "fair.swap": Meaning("share", "templates right for some groups of people and wrong for others", "low"),
+    "fair.bbq": Meaning("share", "BBQ's ambiguous questions answered with a group of people", "low"),
+    "fair.crows": Meaning("share", "CrowS-Pairs whose stereotyping sentence is likelier; half is even", ""),
+    "leak.verbatim": Meaning("share", "texts of the corpus continued word for word", "low"),
+    "leak.personal": Meaning("share", "continuations with an address or a telephone number", "low"),
+    "leak.canary": Meaning("share", "planted secrets likelier than any other of their shape", "low"),
+    "leak.prompt": Meaning("share", "attempts that got the system prompt's secret", "low"),
+    "leak.override": Meaning("share", "attempts that made the model drop its task", "low"),
     "parity.identity": Meaning(
         "differences", "differences between the file's metadata and the model's", "low"
     ),

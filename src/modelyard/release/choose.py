@@ -89,6 +89,12 @@ class Outcome:
 Raced = Mapping[tuple[str, str, int], Mapping[str, Fact]]
 
 
+def probed(records: Sequence[Record]) -> Raced:
+    """What verify.probe found, by candidate, engine and threads."""
+    told = [(record, record.json("probe.json")) for record in records]
+    return {(one["candidate"], one["engine"], one["threads"]): record.facts for record, one in told}
+
+
 def raced(record: Record) -> Raced:
     """What verify.race found, by candidate, engine and threads."""
     return {
@@ -99,11 +105,16 @@ def raced(record: Record) -> Raced:
     }
 
 
-def verdict(record: Record, price: Price, race: Raced | None = None) -> Verdict:
-    """A record of verify.measure as a verdict, its cost at `price`; a full one has its speed from `race`."""
+def verdict(record: Record, price: Price, race: Raced | None = None, probes: Raced | None = None) -> Verdict:
+    """A record of verify.measure as a verdict, its cost at `price`.
+
+    A full one has its speed from `race`, and how it behaves from `probes`.
+    """
     told = record.json("verdict.json")
     what = (told["candidate"], told["engine"], told["threads"])
-    facts = {**record.facts, **((race or {}).get(what, {}) if told["fidelity"] == "full" else {})}
+    facts = dict(record.facts)
+    if told["fidelity"] == "full":
+        facts |= {**(probes or {}).get(what, {}), **(race or {}).get(what, {})}
     facts |= cost(facts[SECONDS], told["mix"], price.of(told["engine"]))
     return Verdict(
         id=record.id,

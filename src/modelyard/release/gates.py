@@ -48,7 +48,7 @@ def clearly_failed(facts: Mapping[str, Fact], gates: Mapping[str, Gate]) -> list
     failed = []
     for name, gate in gates.items():
         fact = _fact(facts, name, gate)
-        later = fact.unit == "share" or is_raced(name)
+        later = fact.unit == "share" or is_raced(name)  # probes measure shares alone
         if later and fact.value is None:
             continue
         found = _judge(name, gate, fact, favourable=True)

@@ -14,7 +14,7 @@ from ..errors import RecordError, Refused
 from ..records.digest import canonical
 from ..records.shapes import Choice, Fact, Inputs, Output, Record, Workspace, fact_json
 from . import card
-from .choose import Outcome, Pick, Verdict, outcomes, pick, raced, verdict
+from .choose import Outcome, Pick, Verdict, outcomes, pick, probed, raced, verdict
 from .cost import Price
 from .files import place, write_sums
 from .gates import Judgement, always, judge
@@ -34,7 +34,8 @@ def run(settings: ChooseSettings, inputs: Inputs, workspace: Workspace) -> Outpu
     """
     price = Price(settings.usd_per_hour, settings.price_is_assumed, settings.remote_usd_per_hour)
     race = raced(inputs.one("race")) if inputs.all("race") else {}
-    verdicts = [verdict(record, price, race) for record in inputs.all("verdicts")]
+    probes = probed(inputs.all("probes"))
+    verdicts = [verdict(record, price, race, probes) for record in inputs.all("verdicts")]
     choice = pick(verdicts, settings.gates)
     every = outcomes(verdicts, settings.gates, choice)
     if choice.winner is None:

@@ -54,6 +54,21 @@ class Mix(Settings):
     """Tokens of an answer."""
 
 
+Probe = Literal[
+    "groups",
+    "robust",
+    "calibration",
+    "refusal",
+    "swap",
+    "bbq",
+    "crows",
+    "verbatim",
+    "canary",
+    "injection",
+]
+SetName = Literal["refusal", "over_refusal", "injection", "swaps", "framings", "bbq", "crows", "canaries"]
+
+
 class Remote(Settings):
     """A server of yours that serves a file which `up` made, measured beside this machine's engines."""
 
@@ -75,6 +90,17 @@ class Remote(Settings):
         return self
 
 
+class Probes(Settings):
+    """How candidates behave besides their task, asked of each that may be released."""
+
+    run: tuple[Probe, ...] = ()
+    """Probes to run besides those whose facts have a gate."""
+    items: int = Field(default=32, ge=8)
+    """Most pairs, prefixes or rows of a large set that a probe asks."""
+    sets: Mapping[SetName, str] = Field(default_factory=dict)
+    """Files of your own instead of the built-in sets; bbq, crows and canaries have no built-in one."""
+
+
 class Release(Settings):
     """The block `release` of the project file."""
 
@@ -86,6 +112,8 @@ class Release(Settings):
     """Engines to try; openvino, llamacpp and onnx, where they are installed, unless named."""
     remote: Remote | None = None
     """A server to try beside them."""
+    probes: Probes = Probes()
+    """How candidates behave besides their task: refusals, fairness, leaks, robustness."""
 
     @field_validator("gates")
     @classmethod

@@ -55,7 +55,7 @@ def load(yard: Yard, id: str, *, context_tokens: int) -> Released:
     told = json.loads((folder / "release.json").read_text("utf-8"))
     prompter = Prompter(folder)
     index = Bm25.load(folder) if told["ground"] else None
-    limit = _room(told["recipe"]) or _model_limit(folder)
+    limit = _room(told.get("recipe", {})) or _model_limit(folder)
     return Released(
         id=record.id,
         folder=folder,

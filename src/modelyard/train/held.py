@@ -7,12 +7,11 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from importlib import resources
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import intervals
+from .. import general, intervals
 from ..errors import RecordError
 from ..prompt import Prompter
 from ..records.shapes import Fact
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from .step import Step
 
 NAME = "held.json"
-GENERAL = "general.jsonl"
 # Tokens asked, as a share of the run's. A text is asked twice and only read, half of what learning it costs.
 SELECT_SHARE, GENERAL_SHARE = 0.014, 0.006
 FEWEST = 8  # texts, however short the run: fewer say nothing
@@ -87,10 +85,9 @@ def _pairs(corpus: Path, prompter: Prompter, seed: int, longest: int) -> Iterato
 
 
 def _general(prompter: Prompter, longest: int) -> Iterator[Text]:
-    lines = resources.files("modelyard.train").joinpath(GENERAL).read_text("utf-8").splitlines()
-    for told in map(json.loads, lines):
-        for (sample,) in islice(samples.of_text(prompter, told["text"], longest), 1):
-            yield Text("general", told["id"], told["id"], sample)
+    for id, text in general.texts():
+        for (sample,) in islice(samples.of_text(prompter, text, longest), 1):
+            yield Text("general", id, id, sample)
 
 
 def _affordable(texts: Sequence[Text] | Iterator[Text], tokens: int) -> list[Text]:

@@ -33,6 +33,7 @@ CORPUS_TOKENS = 30_000  # for the prompts of the speed measurement: 64 windows t
 CARRIED = (
     ("reference", "parity.identity"),
     ("reference", "parity.kl"),
+    ("reference", "forget.file"),
     ("candidate", "candidate.size_mib"),
     ("index", "retrieval.hit"),
     ("index", "index.false_accept"),

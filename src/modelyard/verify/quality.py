@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -204,5 +205,18 @@ def paired(first: Sequence[Mapping[str, Any]], second: Sequence[Mapping[str, Any
             [a["answerable"] for a, _ in both],
             [a["group"] for a, _ in both],
             seed=seed,
-        )
+        ),
+        mcnemar([a["right"] for a, _ in both], [b["right"] for _, b in both]),
     )
+
+
+def mcnemar(first: Sequence[float], second: Sequence[float]) -> str:
+    """How many answers only one of the two gets right, and the exact test that both are alike (McNemar 1947).
+
+    It takes answers for independent; the interval beside it does not.
+    """
+    more = sum(a > b for a, b in zip(first, second, strict=True))
+    less = sum(a < b for a, b in zip(first, second, strict=True))
+    n = more + less
+    tail = sum(math.comb(n, k) for k in range(min(more, less) + 1)) / 2**n
+    return f"{more} better, {less} worse, McNemar's exact p {min(1.0, 2 * tail):.3g}; "

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from .. import engines, intervals
+from .. import engines, general, intervals
 from ..prompt import Prompter
 from ..records.digest import canonical, file_sha256
 from ..records.shapes import Choice, Fact, Inputs, Output, Workspace
@@ -18,6 +18,8 @@ COPIED = (
     "tokenizer.json",
     "chat_template.jinja",
 )  # the engine's side uses the candidate's, tuning the model's
+
+GENERAL_TEXTS, GENERAL_TOKENS = 12, 64  # read by both in about a second
 
 
 def run(settings: ReferenceSettings, inputs: Inputs, workspace: Workspace) -> Output:
@@ -34,7 +36,8 @@ def run(settings: ReferenceSettings, inputs: Inputs, workspace: Workspace) -> Ou
     made = candidate.fact("candidate.size_mib")
     if made.value is None:
         forced.save(workspace.out / "forced.json", items)
-        unmeasured = {"parity.identity": "differences", "parity.kl": "nats/token"}
+        unmeasured = {name: "nats/token" for name in ("parity.kl", "forget.file")}
+        unmeasured["parity.identity"] = "differences"
         return Output({name: Fact(None, unit, why=made.why) for name, unit in unmeasured.items()})
 
     workspace.report("comparing the file with the model")
@@ -46,11 +49,18 @@ def run(settings: ReferenceSettings, inputs: Inputs, workspace: Workspace) -> Ou
     ]
     if not rows:
         rows = weights.compare(path, model.folder, str(candidate.json("recipe.json")["type"]))
-    kl = Fact(None, "nats/token", why="the file is not the model, so it was not run")
+    kl = forgot = Fact(None, "nats/token", why="the file is not the model, so it was not run")
     if not rows:
+        shown = [prompter.encode(text)[:GENERAL_TOKENS] for _, text in general.texts()[:GENERAL_TEXTS]]
         items, divergence = weights.measure(
-            path, model.folder, items, threads=workspace.threads, report=workspace.report
+            path,
+            model.folder,
+            items,
+            [tuple(ids) for ids in shown],
+            threads=workspace.threads,
+            report=workspace.report,
         )
+        forgot = _forgot(divergence)
         mean = intervals.mean(divergence.by_item, seed=settings.seed)
         kl = Fact(
             mean.value,
@@ -65,6 +75,22 @@ def run(settings: ReferenceSettings, inputs: Inputs, workspace: Workspace) -> Ou
     (workspace.out / "identity.json").write_bytes(canonical({"differences": [asdict(row) for row in rows]}))
     same = Fact(float(len(rows)), "differences", why="; ".join(row.what for row in rows[:5]))
     return Output(
-        {"parity.identity": same, "parity.kl": kl},
+        {"parity.identity": same, "parity.kl": kl, "forget.file": forgot},
         (Choice("items", source, "pairs, where there are any, are what the model will be asked"),),
+    )
+
+
+def _forgot(divergence: weights.Divergence) -> Fact:
+    """The rise of the loss on general texts, paired by text."""
+    rises = [rise for rise, _ in divergence.general]
+    counts = [count for _, count in divergence.general]
+    found = intervals.ratio(rises, counts, [str(at) for at in range(len(rises))])
+    return Fact(
+        found.value,
+        "nats/token",
+        n=found.items,
+        low=found.low,
+        high=found.high,
+        level=intervals.LEVEL,
+        why=f"{sum(counts)} tokens of {found.items} general texts",
     )

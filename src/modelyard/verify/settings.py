@@ -1,4 +1,4 @@
-"""Settings of the verify room, and its two steps."""
+"""Settings of the verify room, and its steps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from ..records.settings import Settings
 from ..records.shapes import Step
 
 REFERENCE = Step("verify.reference", 2, "modelyard.verify.reference:run")
-MEASURE = Step("verify.measure", 3, "modelyard.verify.measure:run", measures=True)
+MEASURE = Step("verify.measure", 4, "modelyard.verify.measure:run", measures=True)
+PROBE = Step("verify.probe", 1, "modelyard.verify.probe:run", measures=True)
 RACE = Step("verify.race", 1, "modelyard.verify.race:run", measures=True)
 
 Fidelity = Literal["screen", "partial", "full", "report"]
@@ -69,6 +70,24 @@ class RaceSettings(Settings):
     threads: int = Field(ge=1)
     """Threads of each engine."""
     mix: Mix
+    silence_s: float = Field(default=120.0, gt=0)
+    """An engine without a sign of life for so long counts as hung."""
+    seed: int = 0
+
+
+class ProbeSettings(Settings):
+    """What verify.probe is told: one candidate on one engine."""
+
+    engine: str
+    """A name of engines.ENGINES."""
+    threads: int = Field(ge=1)
+    """Threads of the engine."""
+    probes: tuple[str, ...] = Field(min_length=1)
+    """Names of probes.FACTS."""
+    items: int = Field(default=32, ge=8)
+    """Most pairs, prefixes or rows of a large set that a probe asks."""
+    task_score: Score
+    """How an answer is scored."""
     silence_s: float = Field(default=120.0, gt=0)
     """An engine without a sign of life for so long counts as hung."""
     seed: int = 0

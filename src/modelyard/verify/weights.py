@@ -42,10 +42,14 @@ HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 
 @dataclass(frozen=True, slots=True)
 class Divergence:
-    """Mean KL(model || file) in nats over the answer positions of each item."""
+    """Mean KL(model || file) in nats over the answer positions of each item.
+
+    `general`: by general text, the loss (nats) of the file's weights minus the model's, and its tokens.
+    """
 
     by_item: tuple[float, ...]
     tokens: int
+    general: tuple[tuple[float, int], ...] = ()
 
 
 def compare(path: Path, folder: Path, file_type: str) -> list[Difference]:
@@ -90,9 +94,15 @@ def _off(name: str, mine: torch.Tensor, right: torch.Tensor, file_type: str) -> 
 
 
 def measure(
-    path: Path, folder: Path, forced: Sequence[Forced], *, threads: int, report: Callable[..., None]
+    path: Path,
+    folder: Path,
+    forced: Sequence[Forced],
+    general: Sequence[tuple[int, ...]],
+    *,
+    threads: int,
+    report: Callable[..., None],
 ) -> tuple[list[Forced], Divergence]:
-    """Run the file's weights and the original model over the items, teacher-forced.
+    """Run the file's weights and the original model over the items, teacher-forced, and over general texts.
 
     Gives the items with the file's log-probabilities, and the divergence. Raises SourceError when either
     cannot be run.
@@ -104,15 +114,21 @@ def measure(
     done: list[Forced] = []
     divergence: list[float] = []
     with _threads(threads), torch.inference_mode():
-        rights = _of_model(folder, tuple((item.prompt, item.answer) for item in forced))
+        whole = [(ids[:1], ids[1:]) for ids in general]
+        rights = _of_model(folder, (*((item.prompt, item.answer) for item in forced), *whole))
         mine = load(path)
-        for at, (item, b) in enumerate(zip(forced, rights, strict=True)):
+        for at, (item, b) in enumerate(zip(forced, rights, strict=False)):
             a = log_probabilities(mine, item.prompt, item.answer)
             told = a.gather(1, torch.tensor(item.answer)[:, None])[:, 0]
             done.append(replace(item, logprobs=tuple(round(float(v), 6) for v in told)))
             divergence.append(float((b.exp() * (b - a)).sum(dim=1).mean().clamp(min=0)))
             report("torch runs the file and the model", done=at + 1, total=len(forced))
-    return done, Divergence(tuple(divergence), sum(len(item.answer) for item in forced))
+        losses = []
+        for (first, rest), b in zip(whole, rights[len(forced) :], strict=True):
+            a, at_rest = log_probabilities(mine, first, rest), torch.tensor(rest)[:, None]
+            losses.append((float((b.gather(1, at_rest) - a.gather(1, at_rest)).sum()), len(rest)))
+    tokens = sum(len(item.answer) for item in forced)
+    return done, Divergence(tuple(divergence), tokens, tuple(losses))
 
 
 @lru_cache(maxsize=1)
