@@ -11,6 +11,7 @@ from ..records.facts import FACTS
 from ..records.settings import Money, Settings, check_server
 from ..records.shapes import Step
 
+SIGN = Step("release.sign", 1, "modelyard.release.sign:run")
 CHOOSE = Step("release.choose", 2, "modelyard.release.make:run")
 
 LOSS = "quality.task"  # the fact whose loss against the reference is measured (loss.task)
@@ -168,3 +169,10 @@ class ChooseSettings(Settings):
     @classmethod
     def _known(cls, gates: Mapping[str, Gate]) -> Mapping[str, Gate]:
         return check_gates(gates)
+
+
+class SignSettings(Settings):
+    """What release.sign is told."""
+
+    password_env: str | None = None
+    """Environment variable with the key's password."""
