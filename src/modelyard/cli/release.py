@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -17,6 +18,7 @@ from ..verify.settings import MEASURE, PROBE, RACE, REFERENCE
 from .place import Place
 from .progress import watcher
 from .served import found
+from .table import table
 from .up import result_of
 from .verdicts import candidates_table
 from .voice import Voice, translate, verb
@@ -145,4 +147,28 @@ def add(voice: Voice, folder: Path, start: Path) -> None:
     voice.done(
         {"release": record.id, "before": was},
         lambda: translate("release {id} is served from now on", id=record.id),
+    )
+
+
+@release.command("diff")
+@click.argument("a")
+@click.argument("b", required=False)
+@verb("release diff")
+def diff(voice: Voice, folder: Path, a: str, b: str | None) -> None:
+    """What changed from the release A to B, or to that which is served."""
+    from ..release.differences import differences
+
+    place = Place.at(folder)
+    first, second = place.yard.one(a), found(place, b, signed=False)
+    rows = differences(first, second)
+    voice.done(
+        {"from": first.id, "to": second.id, "differences": [asdict(row) for row in rows]},
+        lambda: (
+            table(
+                ["what", first.id, second.id, "apart"],
+                [[row.what, row.before, row.after, translate(row.apart)] for row in rows],
+            )
+            if rows
+            else translate("the two releases are the same")
+        ),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from .. import signing
 from ..errors import ProjectError, RecordError
 from ..index import Bm25
 from ..prompt import Prompter
+from ..records.clock import today
 from ..records.digest import file_sha256
 from ..records.shapes import Record
 from ..records.yard import Yard
@@ -59,6 +60,7 @@ def load(yard: Yard, id: str, *, context_tokens: int, signed_by: str | None = No
     if signed_by is not None:
         _check_signature(yard, record, folder, signed_by)
     told = json.loads((folder / "release.json").read_text("utf-8"))
+    _check_excuses(told, folder)
     prompter = Prompter(folder)
     index = Bm25.load(folder) if told["ground"] else None
     limit = _room(told.get("recipe", {})) or _model_limit(folder)
@@ -89,6 +91,16 @@ def _check(record: Record, folder: Path) -> None:
         sha256, _, name = line.partition("  ")
         if name not in record.files or record.files[name].sha256 != sha256:
             raise _tampered(folder, f"{SUMS} does not agree on {name}")
+
+
+def _check_excuses(told: dict[str, Any], folder: Path) -> None:
+    for name, excuse in told.get("excused", {}).items():
+        if date.fromisoformat(excuse["until"]) < today():
+            raise RecordError(
+                f"the gate on {name} was missed, and what excused it ended on {excuse['until']}",
+                where=str(folder),
+                try_="`modelyard up`, which holds the gate again; or roll back to a release that kept it",
+            )
 
 
 def _check_signature(yard: Yard, release: Record, folder: Path, public_key: str) -> None:
