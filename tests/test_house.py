@@ -21,6 +21,7 @@ ARROWS: dict[str, set[str]] = {
     "machine": {"errors"},
     "prompt": {"errors"},
     "general": set(),
+    "signing": {"errors"},
     "intervals": set(),
     "grounding": {"errors", "prompt", "index"},
     "records": {"errors"},
@@ -34,14 +35,15 @@ ARROWS: dict[str, set[str]] = {
     "verify": {
         *("records", "errors", "machine", "engines", "index", "intervals", "prompt", "grounding", "general"),
     },
-    "release": {"records", "errors"},
+    "release": {"records", "errors", "signing"},
     "bill": {"records", "errors"},
-    "serve": {"records", "errors", "engines", "index", "machine", "prompt", "grounding", "bill"},
+    "serve": {"records", "errors", "engines", "index", "machine", "prompt", "grounding", "bill", "signing"},
+    "packages": {"records", "errors", "engines"},
     "project": {"errors", "records", "bill", "serve", *STEP_ROOMS},
     "flow": {"errors", "records", "machine", "project", "engines", *STEP_ROOMS},
     "cli": {
         *("errors", "records", "machine", "project", "flow", "engines", "index", "prompt", "grounding"),
-        *("bill", "serve", "environments"),
+        *("bill", "serve", "environments", "packages"),
         *STEP_ROOMS,
     },
 }

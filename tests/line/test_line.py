@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,10 @@ from tests.line.desk import up
 from tests.test_house import HEAVY
 
 from modelyard.data.settings import PREPARE
-from modelyard.errors import Refused
+from modelyard.errors import RecordError, Refused
 from modelyard.prompt import Prompter, ask, conversation
 from modelyard.records.yard import Yard
+from modelyard.serve import released
 
 
 @pytest.fixture
@@ -281,3 +283,77 @@ def test_a_gate_on_behaviour_has_those_measured_in_full_asked_and_the_release_te
     project.write_text(text.replace("gates: {", "gates: {refusal.harmful: {min: 0.99}, "), "utf-8")
     with pytest.raises(Refused, match=r"refusal\.harmful"):
         up(copy)
+
+
+def test_a_missed_gate_is_excused_by_name_until_its_day(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = copy / "modelyard.yaml"
+    text = project.read_text("utf-8")
+    excuse = "excuse: {by: Ann Other, reason: only our own staff asks, until: %s}"
+    gate = "gates: {quality.answerable: {min: 0.99, " + excuse + "}, "
+    project.write_text(text.replace("gates: {", gate % "2999-12-31"), "utf-8")
+    _, release = up(copy)
+    told = release.json("release.json")
+    (judged,) = (one for one in told["gates"] if one["gate"] == "quality.answerable")
+    assert judged["passed"]
+    assert "Ann Other answers for it until 2999-12-31: only our own staff asks" in judged["excused"]
+    assert told["excused"]["quality.answerable"]["by"] == "Ann Other"
+    assert "Ann Other" in (release.folder / "README.md").read_text("utf-8")
+    yard = Yard(copy / ".yard")
+    with yard.ledger.read() as connection:
+        rows = connection.exec_driver_sql(
+            "select body from audit where action = 'release.choose.asked'"
+        ).all()
+    assert any("Ann Other" in row[0] for row in rows)
+    released.load(yard, release.id, context_tokens=64)
+    monkeypatch.setattr(released, "today", lambda: date(3000, 1, 1))
+    with pytest.raises(RecordError, match="ended on 2999-12-31"):
+        released.load(yard, release.id, context_tokens=64)
+    project.write_text(text.replace("gates: {", gate % "2020-01-01"), "utf-8")
+    with pytest.raises(Refused, match=r"quality\.answerable"):
+        up(copy)
+
+
+@pytest.mark.parametrize(
+    ("gates", "says"),
+    [
+        (
+            "parity.kl: {max: 9, excuse: {by: Ann, reason: it is too hard, until: 2999-01-01}}",
+            "has no excuse",
+        ),
+        ("quality.task: {min: 1, excuse: {by: A, reason: it is too hard, until: 2999-01-01}}", "excuse.by"),
+        ("quality.task: {min: 1, excuse: {by: Ann, reason: no, until: 2999-01-01}}", "excuse.reason"),
+        ("quality.task: {min: 1, excuse: {by: Ann, reason: it is too hard, until: soon}}", "excuse.until"),
+        ("quality.task: {min: 1, excuse: {by: Ann, reason: it is too hard}}", "until is missing"),
+        ("quality.tusk: {min: 1}", "did you mean"),
+    ],
+)
+def test_a_bad_excuse_is_a_mistake_with_its_place(
+    command: Command,
+    copy: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    gates: str,
+    says: str,
+) -> None:
+    project = copy / "modelyard.yaml"
+    text = project.read_text("utf-8")
+    project.write_text(text.replace("gates: {", f"gates: {{{gates}, "), "utf-8")
+    said = Command(copy, monkeypatch, capsys)("up", "--json")
+    assert said.code == 2
+    assert says in said.json["error"]["what"]
+
+
+def test_diff_tells_what_changed_between_two_releases(
+    command: Command, copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = copy / "modelyard.yaml"
+    before = Yard(copy / ".yard").find(step="release.choose")[0].id
+    project.write_text(project.read_text("utf-8").replace("{max: 60}", "{max: 61}"), "utf-8")
+    here = Command(copy, monkeypatch, capsys)
+    assert here("up").code == 0
+    told = here("release", "diff", before, "--json").json["result"]
+    rows = {row["what"]: (row["before"], row["after"]) for row in told["differences"]}
+    assert rows["gate latency.ttft_p95_s.c1"] == ("max 60, held", "max 61, held")
+    assert "gate latency.ttft_p95_s.c1" in here("release", "diff", before).out
+    assert "the same" in here("release", "diff", told["to"]).out
+    assert here("release", "diff", "nothing", "--json").code == 2

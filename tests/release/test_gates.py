@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +13,8 @@ from tests.release.stage import LIMITS, facts, share, unmeasured
 from modelyard.records.shapes import Fact
 from modelyard.release.gates import always, clearly_failed, judge
 from modelyard.release.settings import ChooseSettings, Gate, Release, gates_for
+
+DAY = date(2026, 11, 27)
 
 
 def one(fact: Fact, gate: Gate, name: str = "quality.task") -> bool:
@@ -87,11 +91,27 @@ def test_a_gate_on_no_fact_names_the_nearest() -> None:
 
 
 def test_pairs_bring_a_gate_on_what_quantisation_loses_unless_quality_has_its_own() -> None:
-    assert gates_for({}, has_pairs=True)["quality.task"].max_loss == 0.05
-    assert gates_for({"quality.task": Gate(min=0.4)}, has_pairs=True)["quality.task"].min == 0.4
-    assert gates_for({}, has_pairs=False) == {}
+    assert gates_for({}, has_pairs=True, today=DAY)["quality.task"].max_loss == 0.05
+    assert gates_for({"quality.task": Gate(min=0.4)}, has_pairs=True, today=DAY)["quality.task"].min == 0.4
+    assert gates_for({}, has_pairs=False, today=DAY) == {}
 
 
 def test_settings_survive_json() -> None:
-    settings = ChooseSettings(project="p", gates=gates_for({}, has_pairs=True), usd_per_hour=0.1)
+    settings = ChooseSettings(project="p", gates=gates_for({}, has_pairs=True, today=DAY), usd_per_hour=0.1)
     assert ChooseSettings.model_validate_json(settings.model_dump_json()) == settings
+
+
+def test_an_excuse_counts_to_its_last_day_and_for_its_gate_alone() -> None:
+    told = {"by": "Ann", "reason": "asked by our staff alone", "until": "2026-11-27"}
+    gates = {
+        "quality.task": Gate.model_validate({"min": 0.4, "excuse": told}),
+        "quality.grounded": Gate(min=0.4),
+    }
+    facts = {name: Fact(0.1, "share", n=9, low=0.0, high=0.3, level=0.95) for name in gates}
+    held = judge(facts, gates_for(gates, has_pairs=True, today=DAY))
+    assert [(one.gate, one.passed) for one in held] == [("quality.task", True), ("quality.grounded", False)]
+    assert "Ann" in held[0].excused
+    later = judge(facts, gates_for(gates, has_pairs=True, today=date(2026, 11, 28)))
+    assert [one.passed for one in later] == [False, False]
+    facts["quality.task"] = Fact(None, "share", why="nobody asked")
+    assert judge(facts, gates)[0].passed

@@ -19,7 +19,11 @@ VERBS: dict[str, tuple[str, str]] = {
     "show": ("look:show", "Show a record: corpus, index, model, candidate, verdict, release."),
     "why": ("look:why", "Say why a record is as it is: its choices and where it was made."),
     "try": ("ask:try_", "Ask the newest release a question."),
-    "release": ("release:release", "Choose the release again, or serve an earlier one."),
+    "release": (
+        "release:release",
+        "Choose the release again, sign it, take one in, or serve an earlier one.",
+    ),
+    "package": ("package:package", "Make of the release what runs elsewhere: a container image."),
     "serve": ("serve:serve", "Answer over HTTP, as OpenAI's service does."),
     "customers": ("customers:customers", "Add a customer, or list them with their plans."),
     "prices": ("prices:prices", "Publish what the plans cost, show it, or set a wrong version right."),

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from ..errors import ModelyardError, ProjectError
 from ..flow import Node, Stale, Walk, line
+from ..flow.node import Line
 from ..optimize.settings import CONVERT
 from ..records.clock import now_us
-from ..release.settings import CHOOSE
-from ..verify.settings import MEASURE, RACE, REFERENCE
+from ..records.shapes import Record
+from ..release.settings import CHOOSE, SIGN, SignSettings
+from ..verify.settings import MEASURE, PROBE, RACE, REFERENCE
 from .place import Place
 from .progress import watcher
+from .served import found
+from .table import table
 from .up import result_of
 from .verdicts import candidates_table
 from .voice import Voice, translate, verb
 
+SIGNATURE = "release.sig"
+
 
 @click.group()
 def release() -> None:
-    """Choose the release again, or serve an earlier one."""
+    """Choose the release again, sign it, take one in, or serve an earlier one."""
 
 
 @release.command("choose")
@@ -32,7 +39,14 @@ def choose(voice: Voice, folder: Path) -> None:
     watch = watcher(voice, lambda: "")
 
     def measures_or_chooses(node: Node) -> bool:
-        return node.step.name in (CONVERT.name, REFERENCE.name, MEASURE.name, RACE.name, CHOOSE.name)
+        return node.step.name in (
+            CONVERT.name,
+            REFERENCE.name,
+            MEASURE.name,
+            PROBE.name,
+            RACE.name,
+            CHOOSE.name,
+        )
 
     walk = Walk(
         place.yard, threads=place.threads, watcher=watch, verb="release choose", may_run=measures_or_chooses
@@ -66,18 +80,95 @@ def roll_back(voice: Voice, folder: Path, id: str | None, reason: str) -> None:
     Every file of it is checked first. It is served until a newer release is made; a running service changes
     over within seconds, and no request fails.
     """
-    from ..serve import released, rollback
+    from ..serve import rollback
 
     place = Place.at(folder)
     with place.yard.ledger.read() as connection:
         was = rollback.served(connection)
-        found = id or rollback.before(connection)
-    released.load(place.yard, found, context_tokens=place.project.serve.context_tokens)
+        earlier = id or rollback.before(connection)
+    put_back = found(place, earlier).id
     with place.yard.ledger.write() as connection:
-        rollback.roll_back(connection, found, reason, now_us())
+        rollback.roll_back(connection, put_back, reason, now_us())
     voice.done(
-        {"release": found, "before": was},
+        {"release": put_back, "before": was},
         lambda: translate(
-            "release {id} is served from now on; before, it was {before}", id=found, before=was
+            "release {id} is served from now on; before, it was {before}", id=put_back, before=was
+        ),
+    )
+
+
+@release.command("sign")
+@click.argument("id", required=False)
+@click.option(
+    "--key",
+    required=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Private key of an elliptic curve, in PEM; it stays where it is.",
+)
+@click.option("--password-env", help="Environment variable with the key's password.")
+@verb("release sign")
+def sign(voice: Voice, folder: Path, id: str | None, key: Path, password_env: str | None) -> None:
+    """Sign the release ID, or that which is served; `serve.signed_by` demands it."""
+    from ..flow.sources import fingerprint
+
+    place = Place.at(folder)
+    record = place.yard.one(id) if id else found(place, None, signed=False)
+    settings = SignSettings(password_env=password_env)
+    source = fingerprint(place.yard, "key", key.absolute())
+    node = Node(SIGN, settings, {"release": (record,)}, sources=(source,))
+
+    def alone() -> Line[Record]:
+        (made,) = yield (node,)
+        return made
+
+    made = Walk(place.yard, threads=place.threads, verb="release sign").follow(alone())
+    assert made is not None
+    voice.done(
+        {"release": record.id, "signature": str(made.folder / SIGNATURE)},
+        lambda: translate("release {id} is signed: {path}", id=record.id, path=made.folder / SIGNATURE),
+    )
+
+
+@release.command("add")
+@click.argument("start", metavar="FROM", type=click.Path(path_type=Path))
+@verb("release add")
+def add(voice: Voice, folder: Path, start: Path) -> None:
+    """Take the release of a package's folder FROM into this yard; it is served from now on."""
+    from ..packages import seed
+    from ..serve import rollback
+
+    place = Place.at(folder)
+    with place.yard.ledger.read() as connection:
+        was = rollback.served(connection)
+    record = seed.add(start.absolute(), place.yard)
+    with place.yard.ledger.write() as connection:
+        if rollback.served(connection) != record.id:
+            rollback.roll_back(connection, record.id, "added", now_us())
+    voice.done(
+        {"release": record.id, "before": was},
+        lambda: translate("release {id} is served from now on", id=record.id),
+    )
+
+
+@release.command("diff")
+@click.argument("a")
+@click.argument("b", required=False)
+@verb("release diff")
+def diff(voice: Voice, folder: Path, a: str, b: str | None) -> None:
+    """What changed from the release A to B, or to that which is served."""
+    from ..release.differences import differences
+
+    place = Place.at(folder)
+    first, second = place.yard.one(a), found(place, b, signed=False)
+    rows = differences(first, second)
+    voice.done(
+        {"from": first.id, "to": second.id, "differences": [asdict(row) for row in rows]},
+        lambda: (
+            table(
+                ["what", first.id, second.id, "apart"],
+                [[row.what, row.before, row.after, translate(row.apart)] for row in rows],
+            )
+            if rows
+            else translate("the two releases are the same")
         ),
     )

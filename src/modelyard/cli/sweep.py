@@ -11,6 +11,7 @@ from ..flow import Stale, Walk, line
 from ..records.sweep import Swept, ancestors, damaged
 from ..records.sweep import sweep as drop
 from ..records.work import whole_yard
+from ..release.settings import CHOOSE, SIGN
 from .place import Place
 from .table import size
 from .voice import Voice, translate, verb
@@ -56,6 +57,6 @@ def _sweep(place: Place, *, dry: bool, only_damaged: bool) -> Swept:
         with contextlib.suppress(Stale):
             walk.follow(line(place.project, place.folder, yard))
         needed = [done.record for done in walk.done if done.record]
-        needed += [record for record in every if record.step == "release.choose"]
+        needed += [record for record in every if record.step in (CHOOSE.name, SIGN.name)]
         keep = ancestors(needed, every)
     return drop(yard.root, yard.ledger, yard.store, keep, dry=dry)

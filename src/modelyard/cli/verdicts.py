@@ -26,7 +26,7 @@ def candidates_table(release: Record) -> str:
         cells = [measured(found[name]) if name in found else "-" for name, _ in COLUMNS]
         rows.append([candidate["label"], translate(candidate["fidelity"]), *cells, _outcome(candidate, told)])
     gates = [
-        [gate["gate"], translate("held") if gate["passed"] else translate("failed"), gate["why"]]
+        [gate["gate"], translate(_result(gate)), " ".join(filter(None, (gate["why"], gate.get("excused"))))]
         for gate in told["gates"]
     ]
     head = ["candidate", "measured", *(title for _, title in COLUMNS), "outcome"]
@@ -37,6 +37,10 @@ def candidates_table(release: Record) -> str:
             translate("winner: {why}", why=told["winner"]["why"]),
         ]
     )
+
+
+def _result(gate: dict[str, Any]) -> str:
+    return "excused" if gate.get("excused") else "held" if gate["passed"] else "failed"
 
 
 def _outcome(candidate: dict[str, Any], told: dict[str, Any]) -> str:

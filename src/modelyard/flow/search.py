@@ -10,6 +10,7 @@ from .. import engines, machine
 from ..errors import MissingPackage
 from ..optimize.settings import UNQUANTISED, ConvertSettings
 from ..project import Project
+from ..records.clock import today
 from ..records.shapes import Record, SourceFiles
 from ..records.yard import Yard
 from ..release import (
@@ -99,7 +100,7 @@ def search(project: Project, material: Material, yard: Yard) -> Line[Record]:
     counted from race. The one winner, that file and the untuned base are scored on `report`.
     `release.choose` has the last word: it refuses when no candidate holds.
     """
-    gates = gates_for(project.release.gates, has_pairs=material.has_pairs)
+    gates = gates_for(project.release.gates, has_pairs=material.has_pairs, today=today())
     measure = _Measure(project, material)
     budget = _Budget(project.release.search.minutes)
     price = price_of(project)
@@ -167,7 +168,10 @@ def search(project: Project, material: Material, yard: Yard) -> Line[Record]:
         "corpus": (material.corpus,),
         "index": (material.index,) if material.index else (),
     }
-    (release,) = yield (Node(CHOOSE, choose, inputs),)
+    excused = {
+        name: gate.excuse.model_dump(mode="json") for name, gate in gates.items() if gate.excuse is not None
+    }
+    (release,) = yield (Node(CHOOSE, choose, inputs, audited={"excused": excused} if excused else None),)
     return release
 
 

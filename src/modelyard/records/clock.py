@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 
 def now() -> str:
@@ -19,6 +19,11 @@ def written(at_us: int) -> str:
 def age_s(since: str) -> float:
     """Seconds from `since`, a time written by `now`."""
     return (datetime.now(UTC) - datetime.fromisoformat(since)).total_seconds()
+
+
+def today() -> date:
+    """The day in UTC."""
+    return datetime.now(UTC).date()
 
 
 def now_us() -> int:

@@ -17,6 +17,13 @@ HUB_LICENCES = """
 apache-2.0 mit bsd-2-clause bsd-3-clause cc0-1.0 cc-by-4.0 cc-by-sa-4.0 cc-by-nc-4.0 gpl-3.0 lgpl-3.0 mpl-2.0
 openrail llama2 llama3 llama3.1 llama3.2 llama3.3 gemma unlicense wtfpl isc zlib artistic-2.0 bsl-1.0
 """
+LIBRARIES = {"safetensors": "transformers"}  # as the hub calls what opens a format
+READERS = {
+    "gguf": "GGUF",
+    "openvino": "OpenVINO IR",
+    "onnx": "ONNX Runtime GenAI's folders",
+    "litert": "LiteRT",
+}
 GAIN_ROWS = ("gain.task", "loss.task", "safety.false_answer")
 
 
@@ -53,7 +60,7 @@ def write(
         "## Data",
         _sources(sources, index),
         "## Limits",
-        _limits(facts, base, index, winner),
+        _limits(facts, judgements, base, index, winner),
         "## How to run",
         _how(winner),
     ]
@@ -77,8 +84,9 @@ def _front(
     languages = sorted((index or {}).get("languages") or {})
     if languages:
         front["language"] = languages
-    front |= {"library_name": "gguf", "pipeline_tag": "text-generation"}
-    front["tags"] = ["modelyard", "gguf", str(winner.recipe["type"]).lower(), winner.engine]
+    form = str(winner.recipe["format"])
+    front |= {"library_name": LIBRARIES.get(form, form), "pipeline_tag": "text-generation"}
+    front["tags"] = sorted({"modelyard", form, str(winner.recipe["type"]).lower(), winner.engine})
     metrics = [
         {"type": name, "name": FACTS[name].text, "value": round(facts[name].value or 0.0, 4)}
         for name in HEADLINES
@@ -109,8 +117,9 @@ def _about(
     settings: ChooseSettings, winner: Verdict, base: Mapping[str, Any], index: Mapping[str, Any] | None
 ) -> str:
     lines = [
-        f"`model.gguf` is {base.get('name', 'the base model')} as {winner.label}, {winner.threads} threads,",
-        "released by Modelyard as the cheapest of its candidates to keep every gate.",
+        f"`{_file(winner)}` is {base.get('name', 'the base model')} as {winner.label},",
+        f"{winner.threads} threads, released by Modelyard as the cheapest of its candidates",
+        "to keep every gate.",
     ]
     if index is not None:
         limit = index.get("limit")
@@ -153,7 +162,9 @@ def _gates(judgements: Sequence[Judgement]) -> str:
     rows = [("gate", "value", "limit", "kept", "compared")]
     for j in judgements:
         value = "unmeasured" if j.value is None else f"{j.value:.4g}"
-        rows.append((f"`{j.gate}`", value, f"{j.kind} {j.limit:g}", "yes" if j.passed else "no", j.why))
+        kept = "**no, excused**" if j.excused else "yes" if j.passed else "no"
+        why = f"{j.why}. {j.excused}" if j.excused else j.why
+        rows.append((f"`{j.gate}`", value, f"{j.kind} {j.limit:g}", kept, why))
     return _table(rows)
 
 
@@ -191,7 +202,11 @@ def _sources(sources: Mapping[str, Any], index: Mapping[str, Any] | None) -> str
 
 
 def _limits(
-    facts: Mapping[str, Fact], base: Mapping[str, Any], index: Mapping[str, Any] | None, winner: Verdict
+    facts: Mapping[str, Fact],
+    judgements: Sequence[Judgement],
+    base: Mapping[str, Any],
+    index: Mapping[str, Any] | None,
+    winner: Verdict,
 ) -> str:
     limits = [f"Base: {note}" for note in base.get("notes") or ()]
     limits += [
@@ -203,17 +218,24 @@ def _limits(
             " `index.false_accept` is of such questions that a limit was not chosen on: real questions"
             " are worded otherwise."
         )
+    limits += [f"The gate on `{j.gate}` is missed; {j.excused}." for j in judgements if j.excused]
     limits.append(f"Answers are cut at {winner.max_answer_tokens} tokens, as they were when measured.")
     limits.append("Speed, memory and cost hold for the machine that measured them.")
     return "\n".join(f"- {limit}" for limit in limits)
 
 
 def _how(winner: Verdict) -> str:
+    form = str(winner.recipe["format"])
     return (
         'In the project\'s folder: `modelyard try "your question"`.\n'
         "Check the files with `sha256sum -c SHA256SUMS`.\n"
-        f"`model.gguf` also opens in any program that reads GGUF; it was measured on {winner.engine}."
+        f"`{_file(winner)}` also opens in any program that reads {READERS.get(form, form)}; it was"
+        f" measured on {winner.engine}."
     )
+
+
+def _file(winner: Verdict) -> str:
+    return "model.gguf" if winner.recipe["format"] == "gguf" else "model/"
 
 
 def _value(fact: Fact | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..records.facts import FACTS
 from ..records.shapes import Fact
@@ -14,7 +14,10 @@ LOSS_FACT = "loss.task"
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A gate held against a fact: `bound` is the number that was compared with `limit`."""
+    """A gate held against a fact: `bound` is the number that was compared with `limit`.
+
+    `excused`: who answers for a gate that is missed, why, and until when; it then passes.
+    """
 
     gate: str
     kind: str  # "min", "max" or "max_loss"
@@ -23,6 +26,7 @@ class Judgement:
     limit: float
     passed: bool
     why: str
+    excused: str = ""
 
 
 def always(limits: Mapping[str, float]) -> dict[str, Gate]:
@@ -61,6 +65,8 @@ def likely(facts: Mapping[str, Fact], gates: Mapping[str, Gate]) -> bool:
     """Whether the estimates of all measured shares, their intervals aside, keep their gates."""
     for name, gate in gates.items():
         fact = _fact(facts, name, gate)
+        if gate.excuse is not None:
+            continue
         if fact.unit == "share" and fact.value is not None and not _keeps(fact.value, gate):
             return False
     return True
@@ -77,6 +83,14 @@ def _fact(facts: Mapping[str, Fact], name: str, gate: Gate) -> Fact:
 
 
 def _judge(name: str, gate: Gate, fact: Fact, *, favourable: bool = False) -> Judgement:
+    found = _held(name, gate, fact, favourable=favourable)
+    if found.passed or gate.excuse is None:
+        return found
+    told = f"{gate.excuse.by} answers for it until {gate.excuse.until}: {gate.excuse.reason}"
+    return replace(found, passed=True, excused=told)
+
+
+def _held(name: str, gate: Gate, fact: Fact, *, favourable: bool) -> Judgement:
     if fact.value is None:
         return Judgement(name, gate.kind, None, None, gate.limit, False, f"unmeasured: {fact.why}")
     bound, which = fact.value, "value"

@@ -172,6 +172,11 @@ def _told(
             "report": report.id if report else None,
             "why": choice.why,
         },
+        "excused": {
+            name: gate.excuse.model_dump(mode="json")
+            for name, gate in settings.gates.items()
+            if gate.excuse is not None
+        },
         "left_out": list(settings.left_out),
         "candidates": [
             {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -11,9 +12,21 @@ from ..records.facts import FACTS
 from ..records.settings import Money, Settings, check_server
 from ..records.shapes import Step
 
-CHOOSE = Step("release.choose", 2, "modelyard.release.make:run")
+SIGN = Step("release.sign", 1, "modelyard.release.sign:run")
+CHOOSE = Step("release.choose", 3, "modelyard.release.make:run")
 
 LOSS = "quality.task"  # the fact whose loss against the reference is measured (loss.task)
+
+
+class Excuse(Settings):
+    """Why a gate may be missed for a while, and who answers for it: in the audit log and on the card."""
+
+    by: str = Field(min_length=3)
+    """Name of the person."""
+    reason: str = Field(min_length=10)
+    """Why, in words that a customer may read."""
+    until: date
+    """Last day (UTC) on which it counts."""
 
 
 class Gate(Settings):
@@ -25,6 +38,8 @@ class Gate(Settings):
     """Largest value. A share must keep it with the upper bound of its 95% interval."""
     max_loss: float | None = Field(default=None, ge=0, le=1)
     """Most that may be lost against the unquantised file, by the upper bound of the paired difference."""
+    excuse: Excuse | None = Field(default=None, exclude_if=lambda excuse: excuse is None)
+    """Who answers for missing it, why, and until when; none for a gate on parity."""
 
     @model_validator(mode="after")
     def _one(self) -> Gate:
@@ -131,15 +146,23 @@ def check_gates(gates: Mapping[str, Gate]) -> Mapping[str, Gate]:
             raise ValueError(f"there is no fact {name}" + (f"; did you mean {near[0]}?" if near else ""))
         if gate.kind == "max_loss" and name != LOSS:
             raise ValueError(f"max_loss is measured for {LOSS}, not for {name}: give min or max")
+        if gate.excuse is not None and name.startswith("parity."):
+            raise ValueError(
+                f"{name} has no excuse: a file that is not the model, or is run wrongly, is no risk to take"
+            )
     return gates
 
 
-def gates_for(gates: Mapping[str, Gate], *, has_pairs: bool) -> dict[str, Gate]:
-    """The project's gates, with those that nobody has to ask for.
+def gates_for(gates: Mapping[str, Gate], *, has_pairs: bool, today: date) -> dict[str, Gate]:
+    """The project's gates, with those that nobody has to ask for, and without excuses that have ended.
 
     With pairs: at most 0.05 of quality.task lost against the unquantised file, unless it has a gate.
     """
-    return ({LOSS: Gate(max_loss=0.05)} if has_pairs else {}) | dict(gates)
+    held = {
+        name: gate.model_copy(update={"excuse": None}) if gate.excuse and gate.excuse.until < today else gate
+        for name, gate in gates.items()
+    }
+    return ({LOSS: Gate(max_loss=0.05)} if has_pairs else {}) | held
 
 
 class ChooseSettings(Settings):
@@ -168,3 +191,10 @@ class ChooseSettings(Settings):
     @classmethod
     def _known(cls, gates: Mapping[str, Gate]) -> Mapping[str, Gate]:
         return check_gates(gates)
+
+
+class SignSettings(Settings):
+    """What release.sign is told."""
+
+    password_env: str | None = None
+    """Environment variable with the key's password."""

@@ -105,7 +105,10 @@ class Gateway:
     async def _serve(self, id: str) -> None:
         began = time.monotonic()
         limit = self.settings.context_tokens
-        found = await asyncio.to_thread(lambda: released.load(self.yard, id, context_tokens=limit))
+        key = self.settings.signed_by
+        found = await asyncio.to_thread(
+            lambda: released.load(self.yard, id, context_tokens=limit, signed_by=key)
+        )
         await self.fleet.serve(found)
         self.metrics.serves(found.id)
         seconds = f"{time.monotonic() - began:.1f}"

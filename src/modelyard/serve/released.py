@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
+from .. import signing
 from ..errors import ProjectError, RecordError
 from ..index import Bm25
 from ..prompt import Prompter
+from ..records.clock import today
 from ..records.digest import file_sha256
 from ..records.shapes import Record
 from ..records.yard import Yard
 from .rollback import STEP
+
+SIGN, SIGNATURE = "release.sign", "release.sig"
 
 SUMS = "SHA256SUMS"
 SPARE_TOKENS = 8  # engines count a begin token or a last one differently
@@ -41,10 +45,11 @@ class Released:
     passages: int
 
 
-def load(yard: Yard, id: str, *, context_tokens: int) -> Released:
+def load(yard: Yard, id: str, *, context_tokens: int, signed_by: str | None = None) -> Released:
     """The release `id`, every file hashed. `context_tokens` is what the service allows at most.
 
-    Raises RecordError when a file is missing, was changed or put in; ProjectError when `id` is no release.
+    Raises RecordError when a file is missing, was changed or put in, or when the holder of the key
+    `signed_by` (PEM) has not signed them; ProjectError when `id` is no release.
     """
     found = yard.find(id=id)
     if len(found) != 1 or found[0].step != STEP:
@@ -52,7 +57,10 @@ def load(yard: Yard, id: str, *, context_tokens: int) -> Released:
     record = found[0]
     folder = record.folder
     _check(record, folder)
+    if signed_by is not None:
+        _check_signature(yard, record, folder, signed_by)
     told = json.loads((folder / "release.json").read_text("utf-8"))
+    _check_excuses(told, folder)
     prompter = Prompter(folder)
     index = Bm25.load(folder) if told["ground"] else None
     limit = _room(told.get("recipe", {})) or _model_limit(folder)
@@ -83,6 +91,31 @@ def _check(record: Record, folder: Path) -> None:
         sha256, _, name = line.partition("  ")
         if name not in record.files or record.files[name].sha256 != sha256:
             raise _tampered(folder, f"{SUMS} does not agree on {name}")
+
+
+def _check_excuses(told: dict[str, Any], folder: Path) -> None:
+    for name, excuse in told.get("excused", {}).items():
+        if date.fromisoformat(excuse["until"]) < today():
+            raise RecordError(
+                f"the gate on {name} was missed, and what excused it ended on {excuse['until']}",
+                where=str(folder),
+                try_="`modelyard up`, which holds the gate again; or roll back to a release that kept it",
+            )
+
+
+def _check_signature(yard: Yard, release: Record, folder: Path, public_key: str) -> None:
+    """One of the release's signatures is by the key."""
+    why = "nobody signed it"
+    for record in yard.find(step=SIGN):
+        if release.id in record.inputs.get("release", ()):
+            why = signing.verify(folder, record.folder / SIGNATURE, public_key)
+            if not why:
+                return
+    raise RecordError(
+        f"the release {release.id} is not signed by the key of serve.signed_by: {why}",
+        where=str(folder),
+        try_="`modelyard release sign --key KEY.pem`, or roll back to a release that is",
+    )
 
 
 def _tampered(folder: Path, what: str) -> RecordError:

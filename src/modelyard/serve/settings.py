@@ -24,5 +24,7 @@ class Serve(Settings):
     """Largest request body, in KiB."""
     drain_s: float = Field(default=20.0, gt=0, le=600)
     """How long requests under way may go on when the service is told to stop, in seconds."""
+    signed_by: str | None = None
+    """Public key in PEM: only a release that its holder signed is served (`modelyard release sign`)."""
     silence_s: float = Field(default=120.0, gt=0)
     """Seconds without a token from an engine that has work, after which it is killed and started again."""
