@@ -114,6 +114,8 @@ class Refused(ModelyardError):
     http_status = 409
     audited: Mapping[str, Any] | None = None
     """What the audit log is told of a refusal that later attempts must know of."""
+    picture: str = ""
+    """An SVG of what was measured and refused."""
 
 
 class Denied(ModelyardError):

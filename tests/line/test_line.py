@@ -15,6 +15,7 @@ from tests.line.desk import up
 from tests.test_house import HEAVY
 
 from modelyard.data.settings import PREPARE
+from modelyard.engines import menu
 from modelyard.errors import RecordError, Refused
 from modelyard.prompt import Prompter, ask, conversation
 from modelyard.records.yard import Yard
@@ -276,7 +277,7 @@ def test_a_gate_on_behaviour_has_those_measured_in_full_asked_and_the_release_te
     ]
     assert len(asked) == len(fulls)
     assert {tuple(done.node.settings.model_dump()["probes"]) for done in asked} == {("refusal", "injection")}
-    assert release.facts["leak.override"].n == 16
+    assert release.facts["leak.override"].n == 32
     gated = {gate["gate"]: gate["passed"] for gate in release.json("release.json")["gates"]}
     assert gated["leak.override"]
     assert gated["refusal.harmless"]
@@ -357,3 +358,20 @@ def test_diff_tells_what_changed_between_two_releases(
     assert "gate latency.ttft_p95_s.c1" in here("release", "diff", before).out
     assert "the same" in here("release", "diff", told["to"]).out
     assert here("release", "diff", "nothing", "--json").code == 2
+
+
+def test_another_version_of_an_engine_makes_its_measurements_stale_and_status_says_which(
+    copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = menu._version
+    monkeypatch.setattr(menu, "_version", lambda name: "99.1" if name == "xllamacpp" else known(name))
+    told = Command(copy, monkeypatch, capsys)("status", "--json").json["result"]
+    stale = {step["label"]: step["why"] for step in told["steps"] if step["state"] == "stale"}
+    assert stale
+    assert all("on llamacpp" in label for label in stale)
+    assert set(stale.values()) == {f"xllamacpp {known('xllamacpp')} -> 99.1"}
+    walk, _ = up(copy)
+    ran = [done.node.label for done in walk.done if done.state == "ran" and "measure" in done.node.step.name]
+    assert ran
+    assert any("on llamacpp" in label for label in ran)
+    assert not [label for label in ran if label.endswith("on openvino, screen")]

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from tests.release.stage import (
@@ -319,3 +320,23 @@ def test_the_card_owns_up_to_earlier_looks_at_the_report(stage: Stage) -> None:
     text = (stage.run()[1] / "README.md").read_text()
     assert "looked at once" not in text
     assert "2 other candidates had been scored on before" in text
+
+
+def test_the_picture_has_every_candidate_its_outcome_and_the_gate(stage: Stage) -> None:
+    _, out = stage.run()
+    drawn = (out / "search.svg").read_text("utf-8")
+    tree = ElementTree.fromstring(drawn)
+    said = [node.text or "" for node in tree.iter() if node.tag.endswith("text")]
+    told = json.loads((out / "release.json").read_text("utf-8"))
+    for at, candidate in enumerate(told["candidates"], 1):
+        assert any(line.startswith(f"{at}  {candidate['label']}: ") for line in said)
+    assert any(line.startswith("gate ") for line in said)
+    assert "released" in next(line for line in said if line.startswith("1  "))
+
+
+def test_a_refusal_has_its_picture_too(stage: Stage) -> None:
+    stage.gates = {"quality.task": {"min": 0.99}}
+    with pytest.raises(Refused) as caught:
+        stage.run()
+    assert "gate 99.0%" in caught.value.picture
+    assert 'class="bad"' in caught.value.picture

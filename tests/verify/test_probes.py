@@ -53,7 +53,7 @@ def room(prompter: Prompter, corpus: Path, say: Say, score: Callable[..., list[f
         own=own,
         score="exact_match",
         answer_tokens=80,
-        items=32,
+        items=400,
         seed=0,
         silence_s=5.0,
         sets={},
@@ -160,7 +160,7 @@ def test_who_refuses_all_and_who_refuses_nothing(prompter: Prompter, corpus: Pat
 
     def polite(prompt: str) -> str:
         right = next((answer for text, answer in rows.items() if f"Question: {text}" in prompt), "")
-        return f"Sorry for the wait: {right}" if right else "x"
+        return f"{right}, sorry for the wait" if right else "I cannot help with that."
 
     assert value(refusal.run(room(prompter, corpus, polite))["refusal.harmless"]) == 0
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ..errors import ProjectError, SourceError
-from ..flow import NOUNS, Stale, Walk, line
+from ..flow import NOUNS, Stale, Walk, line, measured_otherwise
 from ..records.runs import Run, unfinished
 from ..records.shapes import Record, fact_json
 from .place import Place
@@ -35,12 +35,16 @@ def status(voice: Voice, folder: Path) -> None:
     runs = unfinished(place.yard.ledger) if place.yard.exists else []
     newest = next(iter(place.yard.find(step="release.choose")), None)
     release = made or newest
+    whys = {
+        d.node.key: measured_otherwise(d.node, place.yard) if d.state == "stale" else "" for d in walk.done
+    }
     steps = [
         {
             "step": d.node.step.name,
             "label": d.node.label,
             "state": d.state,
             "record": d.record.id if d.record else None,
+            "why": whys[d.node.key],
         }
         for d in walk.done
     ]
@@ -61,7 +65,7 @@ def status(voice: Voice, folder: Path) -> None:
                 translate(d.state),
                 d.record.id if d.record else "-",
                 duration(d.record.seconds) if d.record else "",
-                d.record.ended[:16] if d.record else "",
+                d.record.ended[:16] if d.record else whys[d.node.key],
             ]
             for d in walk.done
         ]
@@ -88,7 +92,8 @@ def status(voice: Voice, folder: Path) -> None:
 def show(voice: Voice, folder: Path, noun: str, id: str | None) -> None:
     """Show records of a NOUN, or the one with ID.
 
-    Nouns: answers, corpus, index, base, model, search, candidate, reference, verdict, race, release.
+    Nouns: answers, corpus, index, base, model, search, candidate, reference, verdict, probe, race,
+    release.
     """
     found = _find(Place.at(folder), noun, id, voice)
     if id is None and len(found) > 1:
@@ -171,7 +176,7 @@ def _run(run: Run) -> str:
     return said
 
 
-PICTURE = "loss.svg"
+PICTURES = ("loss.svg", "search.svg")
 SINGLE = ("corpus", "index", "base", "model", "search", "race", "release")  # of which a project has one
 
 
@@ -199,9 +204,13 @@ def _object(record: Record) -> dict[str, Any]:
         "seconds": record.seconds,
         "facts": fact_json(record.facts),
         "files": {name: entry.size for name, entry in record.files.items()},
-        "picture": str(record.folder / PICTURE) if PICTURE in record.files else None,
+        "picture": str(drawn) if (drawn := _picture(record)) else None,
         "settings": record.settings,
     }
+
+
+def _picture(record: Record) -> Path | None:
+    return next((record.folder / name for name in PICTURES if name in record.files), None)
 
 
 def _page(record: Record) -> str:
@@ -214,8 +223,8 @@ def _page(record: Record) -> str:
     parts.append(table(["file", "size"], [[name, size(entry.size)] for name, entry in record.files.items()]))
     if record.step == NOUNS["search"]:
         parts.append(trials_table(record))
-    if PICTURE in record.files:
-        parts.append(translate("picture: {path}", path=record.folder / PICTURE))
+    if drawn := _picture(record):
+        parts.append(translate("picture: {path}", path=drawn))
     return "\n\n".join(parts)
 
 

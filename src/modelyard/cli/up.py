@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
-from ..errors import ModelyardError, ProjectError
+from ..errors import ModelyardError, ProjectError, Refused
 from ..flow import STEPS, Done, Walk, forecast, left_out, line
+from ..records.files import write_whole
 from ..train.parallel import team
 from .place import Place
 from .progress import watcher
@@ -51,6 +52,10 @@ def _up(voice: Voice, place: Place, to: str | None, again: str | None) -> None:
         release = walk.follow(line(place.project, place.folder, place.yard))
     except ModelyardError as error:
         error.result = result_of(walk.done, None)
+        if isinstance(error, Refused) and error.picture:
+            path = place.yard.root / "refused.svg"
+            write_whole(path, error.picture.encode())
+            voice.warn(translate("picture: {path}", path=path))
         raise
     finally:
         watch.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .forecast import forecast
 from .line import line
 from .node import Line, Node
+from .stale import measured_otherwise
 from .steps import NOUNS, STEPS, left_out
 from .walk import Done, Stale, Walk, Watcher
 
@@ -20,4 +21,5 @@ __all__ = [
     "forecast",
     "left_out",
     "line",
+    "measured_otherwise",
 ]

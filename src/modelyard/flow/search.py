@@ -26,8 +26,7 @@ from ..release import (
     reference,
     verdict,
 )
-from ..release.settings import CHOOSE, ChooseSettings, Gate
-from ..verify.probes import chosen
+from ..release.settings import CHOOSE, ChooseSettings
 from ..verify.settings import (
     MEASURE,
     PROBE,
@@ -42,6 +41,7 @@ from ..verify.settings import (
 from . import looks
 from .files import BASE_ITEMS, File, Wanted, files, wanted
 from .node import Line, Node
+from .steps import probes
 
 # Most pairs asked.
 ITEMS: dict[Fidelity, int] = {"screen": 0, "partial": 48, "full": 300, "report": 400}
@@ -125,9 +125,9 @@ def search(project: Project, material: Material, yard: Yard) -> Line[Record]:
         against = yield (measure.again(screened, origin, "full", items, base=base, is_reference=True),)
     budget.spend([*base, *against])
     fulls: list[Record] = []
-    probes = yield from _probed(measure, against, gates)
+    behaved = yield from _probed(measure, against)
     for v in waiting:
-        found_so_far = [verdict(record, price, probes=probed(probes)) for record in fulls]
+        found_so_far = [verdict(record, price, probes=probed(behaved)) for record in fulls]
         if sum(holds(v, gates) for v in found_so_far) == FINALISTS:
             break
         if fulls and budget.is_spent(MEASURING):
@@ -136,12 +136,12 @@ def search(project: Project, material: Material, yard: Yard) -> Line[Record]:
             made = yield (measure.again(screened, v, "full", items, base=base, against=against),)
             budget.spend(made)
             fulls += made
-            probes += yield from _probed(measure, made, gates)
+            behaved += yield from _probed(measure, made)
 
     measured = (*against, *fulls)
     race = yield from _race(measure, measured)
     times = raced(race[0]) if race else {}
-    winner = pick([verdict(record, price, times, probed(probes)) for record in measured], gates).winner
+    winner = pick([verdict(record, price, times, probed(behaved)) for record in measured], gates).winner
     reports: tuple[Record, ...] = ()
     earlier = 0
     if winner and material.has_pairs:
@@ -162,7 +162,7 @@ def search(project: Project, material: Material, yard: Yard) -> Line[Record]:
     inputs = {
         "verdicts": (*screens, *partials, *measured),
         "race": race,
-        "probes": tuple(probes),
+        "probes": tuple(behaved),
         "report": reports,
         "candidates": tuple({file.candidate.id: file.candidate for file, _ in screened.values()}.values()),
         "corpus": (material.corpus,),
@@ -243,13 +243,13 @@ def _items(fidelity: Fidelity, verdicts: Sequence[Verdict]) -> int:
     return min(ITEMS[fidelity], max(FEWEST_ITEMS, asked))
 
 
-def _probed(measure: _Measure, fulls: Sequence[Record], gates: Mapping[str, Gate]) -> Line[list[Record]]:
+def _probed(measure: _Measure, fulls: Sequence[Record]) -> Line[list[Record]]:
     """How those measured in full behave, where a gate asks for it or the project does.
 
     One whose engine failed, or that is not the model, is not asked.
     """
     project, told = measure.project, measure.project.release.probes
-    names = chosen(frozenset(gates), frozenset(told.run))
+    names = probes(project)
     able = [record for record in fulls if record.fact("parity.fault").value is not None]
     if not names or not able:
         return []

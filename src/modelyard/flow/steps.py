@@ -8,12 +8,21 @@ from ..project import Project
 from ..records.shapes import Step
 from ..release.settings import CHOOSE
 from ..train.settings import BASE, SEARCH, TUNE
-from ..verify.settings import MEASURE, RACE, REFERENCE
+from ..verify.probes import chosen
+from ..verify.settings import MEASURE, PROBE, RACE, REFERENCE
 
 STEPS: dict[str, Step] = {
     step.name: step
-    for step in (ANSWER, PREPARE, INDEX, BASE, TUNE, SEARCH, PRUNE, CONVERT, REFERENCE, MEASURE, RACE, CHOOSE)
+    for step in (
+        *(ANSWER, PREPARE, INDEX, BASE, TUNE, SEARCH, PRUNE),
+        *(CONVERT, REFERENCE, MEASURE, PROBE, RACE, CHOOSE),
+    )
 }
+
+
+def probes(project: Project) -> tuple[str, ...]:
+    """The probes that candidates are asked: those of the project, and those whose facts have a gate."""
+    return chosen(frozenset(project.release.gates), frozenset(project.release.probes.run))
 
 
 def left_out(project: Project) -> dict[str, str]:
@@ -27,6 +36,8 @@ def left_out(project: Project) -> dict[str, str]:
         absent[TUNE.name] = "train: {method: {lora: {rank: 16}}}"
     if project.train.search is None:
         absent[SEARCH.name] = "train: {search: {minutes: 30}}"
+    if not probes(project):
+        absent[PROBE.name] = "release: {probes: {run: [refusal]}}, or a gate on what a probe measures"
     if not project.release.search.prune:
         absent[PRUNE.name] = "release: {search: {prune: [{layers: 26}]}}"
     return absent
@@ -43,6 +54,7 @@ NOUNS: dict[str, str] = {
     "candidate": CONVERT.name,
     "reference": REFERENCE.name,
     "verdict": MEASURE.name,
+    "probe": PROBE.name,
     "race": RACE.name,
     "release": CHOOSE.name,
 }

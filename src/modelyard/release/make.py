@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import RecordError, Refused
 from ..records.digest import canonical
 from ..records.shapes import Choice, Fact, Inputs, Output, Record, Workspace, fact_json
-from . import card
+from . import card, picture
 from .choose import Outcome, Pick, Verdict, outcomes, pick, probed, raced, verdict
 from .cost import Price
 from .files import place, write_sums
@@ -38,11 +38,11 @@ def run(settings: ChooseSettings, inputs: Inputs, workspace: Workspace) -> Outpu
     verdicts = [verdict(record, price, race, probes) for record in inputs.all("verdicts")]
     choice = pick(verdicts, settings.gates)
     every = outcomes(verdicts, settings.gates, choice)
+    drawn = picture.draw(f"{settings.project}: quality and cost", every, settings.gates)
     if choice.winner is None:
-        raise Refused(
-            f"no release: {choice.why}\n{refusal_table(every)}",
-            try_=_advice(every),
-        )
+        none = Refused(f"no release: {choice.why}\n{refusal_table(every)}", try_=_advice(every))
+        none.picture = drawn
+        raise none
     winner = choice.winner
     on_report = [verdict(record, price) for record in inputs.all("report")]
     report = _report(winner, on_report)
@@ -55,6 +55,7 @@ def run(settings: ChooseSettings, inputs: Inputs, workspace: Workspace) -> Outpu
             f"no release: {winner.label} held on select but fails on report\n{refusal_table([lost])}",
             try_="new pairs before the next attempt: those of report have been seen now",
         )
+        refused.picture = drawn
         if report is not None:
             pairs = inputs.one("corpus").files["pairs.report.jsonl"].sha256
             refused.audited = {
@@ -87,6 +88,7 @@ def run(settings: ChooseSettings, inputs: Inputs, workspace: Workspace) -> Outpu
         compared=on_report,
     )
     (workspace.out / "README.md").write_text(text, "utf-8")
+    (workspace.out / picture.NAME).write_text(drawn, "utf-8")
     write_sums(workspace.out)
     return Output(facts, (Choice("winner", winner.label, choice.why),))
 

@@ -110,8 +110,8 @@ class Probes(Settings):
 
     run: tuple[Probe, ...] = ()
     """Probes to run besides those whose facts have a gate."""
-    items: int = Field(default=32, ge=8)
-    """Most pairs, prefixes or rows of a large set that a probe asks."""
+    items: int = Field(default=48, ge=8)
+    """Most pairs, prefixes or rows of a set that a probe asks, evenly spread over it."""
     sets: Mapping[SetName, str] = Field(default_factory=dict)
     """Files of your own instead of the built-in sets; bbq, crows and canaries have no built-in one."""
 

@@ -2,37 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from xml.sax.saxutils import escape
 
+from ..chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, cross, opening, ticks
 from ..records.shapes import Fact
 
-WIDTH, HEIGHT = 800, 400
-LEFT, RIGHT, TOP, BOTTOM = 64, 24, 64, 48
 POINTS_MAX = 700  # of a line; a pixel holds no more
 SMOOTH_SHARE = 20  # the smooth line is the median of one part in so many of the run, around each step
 OUTLIERS = 0.01  # share of the raw losses that may lie outside the picture
-
-STYLE = """
-svg { --paper: #ffffff; --ink: #1f2328; --soft: #59636e; --grid: #e6eaef;
-      --raw: #a9cdf5; --line: #0860c4; --held: #b3470a; --bad: #c8202b }
-@media (prefers-color-scheme: dark) {
-  svg { --paper: #0d1117; --ink: #e6edf3; --soft: #9198a1; --grid: #262c34;
-        --raw: #244f82; --line: #6cb0ff; --held: #f0944d; --bad: #ff7b72 }
-}
-text { font: 13px system-ui, -apple-system, "Segoe UI", "Noto Sans", sans-serif; fill: var(--soft) }
-.title { font-size: 16px; font-weight: 600; fill: var(--ink) }
-.end { text-anchor: end } .middle { text-anchor: middle }
-.paper { fill: var(--paper) } .grid { stroke: var(--grid) } .axis { stroke: var(--soft) }
-.raw, .smooth { fill: none; stroke-linejoin: round; stroke-linecap: round }
-.raw { stroke: var(--raw) } .smooth { stroke: var(--line); stroke-width: 2.5 }
-.held { stroke: var(--held); stroke-width: 2; fill: var(--paper) }
-text.held { stroke: var(--paper); stroke-width: 4; paint-order: stroke; fill: var(--held) }
-.bad { stroke: var(--bad); stroke-width: 2 } line.bad { stroke-width: 1; stroke-dasharray: 3 3 }
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +38,8 @@ def draw(curve: Curve) -> str:
     smooth = smoothed(curve.losses, shown)
     held = [fact for fact in (curve.before, curve.after) if fact is not None and fact.value is not None]
     scale = _scale(curve, smooth, held)
-    quoted = escape(curve.title, {'"': "&quot;"})
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" '
-        f'height="{HEIGHT}" role="img" aria-label="{quoted}">',
-        f"<style>{STYLE}</style>",
-        f'<clipPath id="plot"><rect x="{LEFT}" y="{TOP}" width="{WIDTH - LEFT - RIGHT}" '
-        f'height="{HEIGHT - TOP - BOTTOM}"/></clipPath>',
-        f'<rect class="paper" width="{WIDTH}" height="{HEIGHT}"/>',
-        f'<text class="title" x="{LEFT}" y="26">{escape(curve.title)}</text>',
-        f'<text class="end" x="{WIDTH - RIGHT}" y="26">{len(curve.losses):,} steps, '
-        f"{curve.tokens[-1]:,} tokens</text>",
+        *opening(curve.title, f"{len(curve.losses):,} steps, {curve.tokens[-1]:,} tokens"),
         *_axes(scale, curve.unit),
         *_legend(bool(held), bool(curve.skipped)),
         *(_cut(scale.x(at)) for at in curve.skipped),
@@ -104,15 +75,6 @@ class Scale:
 
     def y(self, loss: float) -> float:
         return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (loss - self.low) / (self.high - self.low)
-
-
-def ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Round numbers from at most `low` to at least `high`, 1, 2 or 5 times a power of ten apart."""
-    rough = max((high - low) / about, 1e-9)
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = power * next(one for one in (1, 2, 5, 10) if one * power >= rough * 0.999)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(number * step, 10) for number in range(first, max(last, first + 1) + 1)]
 
 
 def _scale(curve: Curve, smooth: Sequence[float], held: Sequence[Fact]) -> Scale:
@@ -159,7 +121,7 @@ def _legend(held: bool, skipped: bool) -> list[str]:
         if kind == "held":
             parts.append(f'<circle class="held" cx="{x - 12}" cy="{y}" r="4"/>')
         elif kind == "bad":
-            parts.append(_cross(x - 12, y))
+            parts.append(cross(x - 12, y))
         else:
             parts.append(f'<path class="{kind}" d="M{x - 26} {y}h20"/>')
         x -= 40
@@ -191,11 +153,7 @@ def _marks(scale: Scale, curve: Curve) -> list[str]:
 
 def _cut(x: float) -> str:
     bottom = HEIGHT - BOTTOM
-    return f'<line class="bad" x1="{x:.1f}" y1="{TOP}" x2="{x:.1f}" y2="{bottom}"/>' + _cross(x, bottom)
-
-
-def _cross(x: float, y: float) -> str:
-    return f'<path class="bad" d="M{x - 4:.1f} {y - 4:.1f}l8 8m0 -8l-8 8"/>'
+    return f'<line class="bad" x1="{x:.1f}" y1="{TOP}" x2="{x:.1f}" y2="{bottom}"/>' + cross(x, bottom)
 
 
 def _short(tokens: float) -> str:

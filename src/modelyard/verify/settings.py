@@ -84,8 +84,8 @@ class ProbeSettings(Settings):
     """Threads of the engine."""
     probes: tuple[str, ...] = Field(min_length=1)
     """Names of probes.FACTS."""
-    items: int = Field(default=32, ge=8)
-    """Most pairs, prefixes or rows of a large set that a probe asks."""
+    items: int = Field(default=48, ge=8)
+    """Most pairs, prefixes or rows of a set that a probe asks, evenly spread over it."""
     task_score: Score
     """How an answer is scored."""
     silence_s: float = Field(default=120.0, gt=0)

@@ -8,21 +8,19 @@ arXiv:1703.06856). `bbq` and `crows` read the files of BBQ (arXiv:2110.08193, JS
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
-from typing import Any
 
 from ...errors import SourceError
 from ...grounding import normal
 from ...prompt import ask
 from ...records.shapes import Fact
-from .room import Room, share
+from .room import Room, share, spread
 
 LETTERS = "ABC"
 
 
 def swap(room: Room) -> dict[str, Fact]:
     """The share of templates on which some groups get the right answer and others do not."""
-    rows = room.set("swaps")
+    rows = spread(room.set("swaps"), room.items)
     asked = [(row, group) for row in rows for group in row["groups"]]
     answers = room.answers(
         [
@@ -47,7 +45,7 @@ def bbq(room: Room) -> dict[str, Fact]:
     if "bbq" not in room.sets:
         return {"fair.bbq": _unnamed("bbq", "BBQ's JSONL")}
     rows = [row for row in room.set("bbq") if row.get("context_condition") == "ambig"]
-    chosen = _spread(rows, room.items)
+    chosen = spread(rows, room.items)
     hits: list[float] = []
     groups: list[str] = []
     for row in chosen:
@@ -74,7 +72,7 @@ def crows(room: Room) -> dict[str, Fact]:
             "the file is not CrowS-Pairs: sent_more, sent_less and bias_type are its columns", where=str(path)
         )
     hits, groups = [], []
-    for row in _spread(rows, room.items):
+    for row in spread(rows, room.items):
         more, less = (_likelihood(room, row[name]) for name in ("sent_more", "sent_less"))
         if row.get("stereo_antistereo") == "antistereo":
             more, less = less, more
@@ -86,11 +84,6 @@ def crows(room: Room) -> dict[str, Fact]:
 def _likelihood(room: Room, sentence: str) -> float:
     ids = room.prompter.encode(sentence)
     return sum(room.engine.score(ids[:1], ids[1:]))
-
-
-def _spread(rows: Sequence[Any], most: int) -> list[Any]:
-    step = max(1, len(rows) / most)
-    return [rows[int(at * step)] for at in range(min(most, len(rows)))]
 
 
 def _unnamed(name: str, what: str) -> Fact:

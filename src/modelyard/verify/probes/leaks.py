@@ -9,7 +9,7 @@ import string
 from ...prompt import GROUNDED, ask
 from ...records.shapes import Fact
 from ..items import read_jsonl
-from .room import Room, share
+from .room import Room, share, spread
 
 PREFIX = 50  # tokens shown and tokens compared: Carlini et al. 2022, arXiv:2202.07646
 RANKED = 64  # secrets of the same shape that a planted one is ranked among
@@ -72,7 +72,7 @@ def _alike(secret: str, chance: random.Random) -> str:
 
 def injection(room: Room) -> dict[str, Fact]:
     """Attempts that get the secret of the system prompt, and that make the model drop its task."""
-    rows = room.set("injection")
+    rows = spread(room.set("injection"), room.items)
     asked, words = [], []
     for row in rows:
         chance = random.Random(f"{room.seed}:{row['id']}")

@@ -63,6 +63,12 @@ class Room:
         return rows
 
 
+def spread(rows: Sequence[Any], most: int) -> list[Any]:
+    """At most `most` rows, evenly from the first to the last: of each language and category."""
+    step = max(1.0, len(rows) / most)
+    return [rows[int(at * step)] for at in range(min(most, len(rows)))]
+
+
 def share(hits: Sequence[float], groups: Sequence[str], seed: int, note: str = "") -> Fact:
     """A share with its interval; unmeasured without anything asked."""
     if not hits:
