@@ -22,7 +22,7 @@ ARROWS: dict[str, set[str]] = {
     "prompt": {"errors"},
     "general": set(),
     "chart": set(),
-    "signing": {"errors"},
+    "signing": {"errors", "records"},
     "intervals": set(),
     "grounding": {"errors", "prompt", "index"},
     "records": {"errors"},
@@ -44,7 +44,7 @@ ARROWS: dict[str, set[str]] = {
     "flow": {"errors", "records", "machine", "project", "engines", *STEP_ROOMS},
     "cli": {
         *("errors", "records", "machine", "project", "flow", "engines", "index", "prompt", "grounding"),
-        *("bill", "serve", "environments", "packages"),
+        *("bill", "serve", "environments", "packages", "signing"),
         *STEP_ROOMS,
     },
 }

@@ -46,6 +46,10 @@ class Interval:
     items: int
     groups: int
 
+    def told(self) -> dict[str, Any]:
+        """What a Fact of it holds, its unit and reason aside."""
+        return {"value": self.value, "n": self.items, "low": self.low, "high": self.high, "level": LEVEL}
+
 
 @dataclass(frozen=True, slots=True)
 class _Shares:

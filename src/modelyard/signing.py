@@ -10,8 +10,17 @@ import tempfile
 from pathlib import Path
 
 from .errors import ProjectError, SourceError, need
+from .records.shapes import Record
+from .records.yard import Yard
 
 EXTRA = "sign"
+STEP = "release.sign"
+FILE = "release.sig"  # of that step's record
+
+
+def signatures(yard: Yard, release: str) -> list[Record]:
+    """The signatures of a release, newest first."""
+    return [one for one in yard.find(step=STEP) if release in one.inputs.get("release", ())]
 
 
 def sign(folder: Path, key: Path, signature: Path, password: str | None = None) -> None:
@@ -20,9 +29,7 @@ def sign(folder: Path, key: Path, signature: Path, password: str | None = None) 
     Raises SourceError for what is no private key of an elliptic curve, or one with another password.
     """
     signing = need("model_signing.signing", extra=EXTRA, for_="signing a release")
-    secret = (
-        password.encode() if password is not None else None
-    )  # 1.1 hands it on as it is, and bytes are wanted
+    secret = None if password is None else password.encode()  # 1.1 hands it on, and bytes are wanted
     try:
         config = signing.Config().use_elliptic_key_signer(private_key=key, password=secret)
     except (ValueError, TypeError, OSError) as error:

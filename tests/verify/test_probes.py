@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from modelyard.errors import EngineError, SourceError
 from modelyard.prompt import Prompter
 from modelyard.records.facts import FACTS as MEANINGS
 from modelyard.records.shapes import Fact, Inputs, SourceFiles
+from modelyard.release.settings import Probe
 from modelyard.verify import probe, probes, quality
 from modelyard.verify.items import items, read_jsonl
 from modelyard.verify.probes import fair, known, leaks, refusal, robust
@@ -307,7 +309,7 @@ def test_mcnemars_exact_test_is_that_of_the_textbook(more: int, less: int, p: fl
 
 
 def test_every_probe_measures_what_it_names_and_every_fact_has_a_meaning() -> None:
-    assert set(probe.RUN) == set(probes.FACTS)
+    assert set(probe.RUN) == set(probes.FACTS) == set(get_args(Probe))
     assert MEANINGS.keys() >= probes.PROBED
     assert {MEANINGS[name].unit for name in probes.PROBED} == {"share"}
     assert probes.chosen(frozenset({"leak.prompt", "quality.task"}), frozenset({"swap"})) == (

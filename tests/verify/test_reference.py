@@ -132,3 +132,13 @@ def test_a_file_that_could_not_be_made_is_unmeasured_for_that_reason(
         fact = output.facts[name]
         assert (fact.value, fact.why) == (None, why)
     assert forced.load(out / "forced.json")
+
+
+def test_four_bits_forget_more_of_general_texts_than_half_precision(
+    convert: Callable[..., Path], model: Path, corpus: Path, tmp_path: Path
+) -> None:
+    exact, _ = run(convert("F16"), model, corpus, tmp_path / "f16")
+    rough, _ = run(convert("Q4_0"), model, corpus, tmp_path / "q4")
+    same, other = exact.facts["forget.file"], rough.facts["forget.file"]
+    assert same.n == other.n == reference.GENERAL_TEXTS
+    assert abs(same.value or 1) < 0.001 < abs(other.value or 0)

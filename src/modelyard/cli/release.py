@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from .. import signing
 from ..errors import ModelyardError, ProjectError
 from ..flow import Node, Stale, Walk, line
 from ..flow.node import Line
@@ -22,8 +23,6 @@ from .table import table
 from .up import result_of
 from .verdicts import candidates_table
 from .voice import Voice, translate, verb
-
-SIGNATURE = "release.sig"
 
 
 @click.group()
@@ -124,8 +123,8 @@ def sign(voice: Voice, folder: Path, id: str | None, key: Path, password_env: st
     made = Walk(place.yard, threads=place.threads, verb="release sign").follow(alone())
     assert made is not None
     voice.done(
-        {"release": record.id, "signature": str(made.folder / SIGNATURE)},
-        lambda: translate("release {id} is signed: {path}", id=record.id, path=made.folder / SIGNATURE),
+        {"release": record.id, "signature": str(made.folder / signing.FILE)},
+        lambda: translate("release {id} is signed: {path}", id=record.id, path=made.folder / signing.FILE),
     )
 
 

@@ -8,6 +8,7 @@ import queue
 import socket
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -129,7 +130,7 @@ class Run:
                 self._socket.shutdown(socket.SHUT_RDWR)
 
 
-class Streams:
+class Streams(ABC):
     """The half of an engine that is the same for every server; `_follow` reads one answer."""
 
     def __init__(self, *, context_tokens: int) -> None:
@@ -167,9 +168,9 @@ class Streams:
         for run in self._running.values():
             run.cancel()
 
+    @abstractmethod
     def _follow(self, run: Run) -> Finish:
         """Ask, `_tell` what comes, and say how it ended. Runs in a thread of its own."""
-        raise NotImplementedError
 
     def _stream(self, run: Run) -> None:
         finish: Finish = "failed"

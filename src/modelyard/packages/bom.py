@@ -9,11 +9,10 @@ from typing import Any
 
 from ..errors import need
 from ..records.shapes import Record
+from ..signing import EXTRA
 
-NAMESPACE = uuid.UUID(
-    "5f6f9f1c-3c2a-5d43-9d55-6c1d3c0a7b11"
-)  # of serial numbers: one for each release's digest
-EXTRA = "sign"
+# Of serial numbers: one for each release's digest.
+NAMESPACE = uuid.UUID("5f6f9f1c-3c2a-5d43-9d55-6c1d3c0a7b11")
 
 
 def write(release: Record, sources: list[dict[str, Any]], packages: dict[str, str]) -> str:
@@ -42,11 +41,12 @@ def write(release: Record, sources: list[dict[str, Any]], packages: dict[str, st
         for name, fact in told["facts"].items()
         if fact["value"] is not None
     }
+    recipe = {f"recipe:{name}": value for name, value in sorted(told["recipe"].items())}
     main = one(
         kind.MACHINE_LEARNING_MODEL,
         told["project"],
         version=release.id,
-        properties=properties({"engine": told["engine"], **_flat(told["recipe"]), **facts}),
+        properties=properties({"engine": told["engine"], **recipe, **facts}),
     )
     files = [
         one(
@@ -83,7 +83,3 @@ def write(release: Record, sources: list[dict[str, Any]], packages: dict[str, st
         json.dumps(json.loads(outputter.output_as_string()), indent=1, ensure_ascii=False, sort_keys=True)
         + "\n"
     )
-
-
-def _flat(recipe: dict[str, Any]) -> dict[str, Any]:
-    return {f"recipe:{name}": value for name, value in sorted(recipe.items())}

@@ -13,8 +13,9 @@ from .. import engines
 from ..errors import MissingPackage, ProjectError, SourceError
 from ..records.shapes import Record
 from ..records.yard import Yard
+from ..signing import EXTRA, signatures
 from . import bom
-from .seed import seed, signatures
+from .seed import seed
 
 PACKAGE = Path(__file__).parents[1]
 TEMPLATE = Path(__file__).with_name("Dockerfile.jinja")
@@ -40,8 +41,8 @@ def write(yard: Yard, release: Record, project_file: Path, to: Path, *, base: st
             f"a release on {spec.name} cannot be put into an image yet",
             try_="release.engines: [openvino, llamacpp]",
         )
-    signed = bool(signatures(yard, release.id))
-    packages = pinned((spec.extra, *(("sign",) if signed else ())))
+    signed = (EXTRA,) if signatures(yard, release.id) else ()
+    packages = pinned((spec.extra, *signed))
     to.mkdir(parents=True, exist_ok=True)
     seed(yard, release, project_file, to / "release")
     shutil.copytree(PACKAGE, to / "app" / "modelyard", ignore=LEFT_OUT)

@@ -12,8 +12,9 @@ from ..records import backup
 from ..records.digest import file_sha256
 from ..records.shapes import Record
 from ..records.yard import Yard
+from ..signing import signatures
 
-RELEASE, SIGN = "release.choose", "release.sign"
+RELEASE = "release.choose"
 
 
 def seed(yard: Yard, release: Record, project_file: Path, to: Path) -> None:
@@ -45,11 +46,6 @@ def add(start: Path, yard: Yard) -> Record:
         if not yard.find(id=record.id):
             take(record, other, yard)
     return found[0]
-
-
-def signatures(yard: Yard, release: str) -> list[Record]:
-    """The signatures of a release, newest first."""
-    return [one for one in yard.find(step=SIGN) if release in one.inputs.get("release", ())]
 
 
 def take(record: Record, yard: Yard, into: Yard) -> None:

@@ -8,11 +8,12 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from .. import signing
 from ..records.facts import FACTS
 from ..records.settings import Money, Settings, check_server
 from ..records.shapes import Step
 
-SIGN = Step("release.sign", 1, "modelyard.release.sign:run")
+SIGN = Step(signing.STEP, 1, "modelyard.release.sign:run")
 CHOOSE = Step("release.choose", 3, "modelyard.release.make:run")
 
 LOSS = "quality.task"  # the fact whose loss against the reference is measured (loss.task)

@@ -9,8 +9,6 @@ from ..errors import ProjectError
 from ..records.shapes import Inputs, Output, Workspace
 from .settings import SignSettings
 
-SIGNATURE = "release.sig"
-
 
 def run(settings: SignSettings, inputs: Inputs, workspace: Workspace) -> Output:
     """Sign every file of the release. The key is read, and neither it nor its password is kept.
@@ -22,5 +20,5 @@ def run(settings: SignSettings, inputs: Inputs, workspace: Workspace) -> Output:
     password = os.environ.get(settings.password_env) if settings.password_env else None
     if settings.password_env and password is None:
         raise ProjectError(f"{settings.password_env} is not set", try_="export it, then sign again")
-    signing.sign(inputs.one("release").folder, key.path(name), workspace.out / SIGNATURE, password)
+    signing.sign(inputs.one("release").folder, key.path(name), workspace.out / signing.FILE, password)
     return Output()

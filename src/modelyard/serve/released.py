@@ -19,8 +19,6 @@ from ..records.shapes import Record
 from ..records.yard import Yard
 from .rollback import STEP
 
-SIGN, SIGNATURE = "release.sign", "release.sig"
-
 SUMS = "SHA256SUMS"
 SPARE_TOKENS = 8  # engines count a begin token or a last one differently
 
@@ -106,11 +104,10 @@ def _check_excuses(told: dict[str, Any], folder: Path) -> None:
 def _check_signature(yard: Yard, release: Record, folder: Path, public_key: str) -> None:
     """One of the release's signatures is by the key."""
     why = "nobody signed it"
-    for record in yard.find(step=SIGN):
-        if release.id in record.inputs.get("release", ()):
-            why = signing.verify(folder, record.folder / SIGNATURE, public_key)
-            if not why:
-                return
+    for record in signing.signatures(yard, release.id):
+        why = signing.verify(folder, record.folder / signing.FILE, public_key)
+        if not why:
+            return
     raise RecordError(
         f"the release {release.id} is not signed by the key of serve.signed_by: {why}",
         where=str(folder),

@@ -176,15 +176,8 @@ def _columns(answers: Sequence[Answer]) -> tuple[list[float], list[bool], list[s
 
 
 def _fact(interval: intervals.Interval, note: str = "") -> Fact:
-    return Fact(
-        interval.value,
-        "share",
-        n=interval.items,
-        low=interval.low,
-        high=interval.high,
-        level=intervals.LEVEL,
-        why=f"{note}{interval.items} questions in {interval.groups} groups",
-    )
+    why = f"{note}{interval.items} questions in {interval.groups} groups"
+    return Fact(unit="share", **interval.told(), why=why)
 
 
 def paired(first: Sequence[Mapping[str, Any]], second: Sequence[Mapping[str, Any]], *, seed: int) -> Fact:

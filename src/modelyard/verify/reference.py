@@ -63,12 +63,8 @@ def run(settings: ReferenceSettings, inputs: Inputs, workspace: Workspace) -> Ou
         forgot = _forgot(divergence)
         mean = intervals.mean(divergence.by_item, seed=settings.seed)
         kl = Fact(
-            mean.value,
-            "nats/token",
-            n=mean.items,
-            low=mean.low,
-            high=mean.high,
-            level=intervals.LEVEL,
+            unit="nats/token",
+            **mean.told(),
             why=f"{divergence.tokens} answer tokens of {mean.items} items from the corpus's {source}",
         )
     forced.save(workspace.out / "forced.json", items)
@@ -85,12 +81,5 @@ def _forgot(divergence: weights.Divergence) -> Fact:
     rises = [rise for rise, _ in divergence.general]
     counts = [count for _, count in divergence.general]
     found = intervals.ratio(rises, counts, [str(at) for at in range(len(rises))])
-    return Fact(
-        found.value,
-        "nats/token",
-        n=found.items,
-        low=found.low,
-        high=found.high,
-        level=intervals.LEVEL,
-        why=f"{sum(counts)} tokens of {found.items} general texts",
-    )
+    why = f"{sum(counts)} tokens of {found.items} general texts"
+    return Fact(unit="nats/token", **found.told(), why=why)

@@ -75,9 +75,7 @@ def share(hits: Sequence[float], groups: Sequence[str], seed: int, note: str = "
         return Fact(None, "share", why=note or "nothing was asked")
     found = intervals.share(hits, groups, seed=seed)
     why = f"{note}; {found.items} asked" if note else f"{found.items} asked"
-    return Fact(
-        found.value, "share", n=found.items, low=found.low, high=found.high, level=intervals.LEVEL, why=why
-    )
+    return Fact(unit="share", **found.told(), why=why)
 
 
 def is_chinese(text: str) -> bool:
