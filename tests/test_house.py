@@ -39,7 +39,7 @@ ARROWS: dict[str, set[str]] = {
     "release": {"records", "errors", "signing", "chart"},
     "bill": {"records", "errors"},
     "serve": {"records", "errors", "engines", "index", "machine", "prompt", "grounding", "bill", "signing"},
-    "packages": {"records", "errors", "engines"},
+    "packages": {"records", "errors", "engines", "signing"},
     "project": {"errors", "records", "bill", "serve", *STEP_ROOMS},
     "flow": {"errors", "records", "machine", "project", "engines", *STEP_ROOMS},
     "cli": {
