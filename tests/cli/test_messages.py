@@ -84,6 +84,11 @@ def errors_in(node: ast.AST, module: ast.Module, values: Values, names: set[str]
         for name, value in (*assigned(node), *passed(node, module)):
             own[name].append(value)
         values = {**values, **own}
+    if (
+        isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Check"
+    ):  # of doctor: found, what to try
+        for part in node.args[2:]:
+            yield from templates(part, values)
     if isinstance(node, ast.Call) and getattr(node.func, "id", "") in names:
         for part in (*node.args[:1], *(k.value for k in node.keywords if k.arg == "try_")):
             yield from templates(part, values)

@@ -12,14 +12,15 @@ from typing import Literal
 
 import click
 
-from .. import engines, machine
+from .. import engines, environments, machine
+from ..engines.devices import devices
 from ..errors import MissingPackage, ProjectError, SourceError
 from ..optimize.needs import missing
 from ..project import schema as project_schema
 from ..train.locate import locate
 from .place import Place
 from .table import table
-from .voice import Voice, translate, verb
+from .voice import Voice, spoken, translate, verb
 
 DISK_GIB = 4.0  # pydesk's yard with all its candidates and checkpoints
 MEMORY_GIB = 6.0  # its peak, with room for the rest of the machine
@@ -37,16 +38,50 @@ class Check:
 
 @click.command()
 @click.option("--schema", is_flag=True, help="Print the JSON schema of the project file.")
+@click.option("--install", metavar="NAME", help="Make the environment of its own that litert or vllm needs.")
 @verb("doctor")
-def doctor(voice: Voice, folder: Path, schema: bool) -> None:
+def doctor(voice: Voice, folder: Path, schema: bool, install: str | None) -> None:
     """Tell what this machine can do, what is missing, and how to get it."""
     if schema:
         voice.done(project_schema(), lambda: json.dumps(project_schema(), indent=2, ensure_ascii=False))
         return
-    checks = [*_machine(folder), *_packages(), *_engines(), *_project(folder)]
-    rows = [[translate(check.state), check.name, check.found, check.try_] for check in checks]
+    if install:
+        _install(voice, folder, install)
+        return
+    project = _project(folder)  # first: it knows where the project's environments lie
+    checks = [*_machine(folder), *_packages(), *_engines(), *project]
+    rows = [
+        [translate(check.state), spoken(check.name), spoken(check.found), spoken(check.try_)]
+        for check in checks
+    ]
     voice.done(
         {"checks": [asdict(c) for c in checks]}, lambda: table(["state", "what", "found", "try"], rows)
+    )
+
+
+def _install(voice: Voice, folder: Path, name: str) -> None:
+    from ..environments.install import install
+
+    if environments.VARIABLE not in os.environ:
+        Place.at(folder)  # an environment lies in a project's yard
+    one = environments.one(name)
+    voice.story(
+        translate(
+            "{name}: {gib} GiB, some {minutes} minutes, into {folder}",
+            name=name,
+            gib=one.gib,
+            minutes=one.minutes,
+            folder=one.folder,
+        )
+    )
+    fresh = install(one, voice.story)
+    voice.done(
+        {"environment": name, "installed": fresh, "folder": str(one.folder)},
+        lambda: (
+            translate("{name} is installed", name=name)
+            if fresh
+            else translate("{name} was installed already", name=name)
+        ),
     )
 
 
@@ -101,10 +136,21 @@ def _engines() -> list[Check]:
         else:
             found = ", ".join(f"{package} {number}" for package, number in engines.versions(name).items())
             checks.append(Check(f"engine {name}", "ok", found))
+            checks += _devices(name)
     for file in ("openvino", "onnx"):
         if lacking := missing(file):
             checks.append(Check(f"converting to {file}", "missing", "", lacking))
     return checks
+
+
+def _devices(name: str) -> list[Check]:
+    """Only what Modelyard has run counts as fit: every engine runs on the CPU."""
+    return [
+        Check(f"{name} on {device}", "ok", "it runs here")
+        if device == "CPU"
+        else Check(f"{name} on {device}", "warn", "untested: Modelyard runs this engine on the CPU")
+        for device in devices(name)
+    ]
 
 
 def _project(folder: Path) -> list[Check]:

@@ -45,6 +45,15 @@ def translate(text: str, /, **values: Any) -> str:
     return chosen.format(**values) if values else chosen
 
 
+def spoken(text: str) -> str:
+    """A room's English sentence in the chosen language, where its catalogue has it."""
+    if not _catalogue:
+        return text
+    from .messages import localise
+
+    return localise(text)
+
+
 class Voice:
     """What one call of a verb says."""
 
@@ -74,10 +83,7 @@ class Voice:
         self, code: str, what: str, where: str, try_: str, result: Mapping[str, Any] | None = None
     ) -> None:
         """The verb's failure, its sentences in the chosen language."""
-        if _catalogue:
-            from .messages import localise
-
-            what, try_ = localise(what), localise(try_)
+        what, try_ = spoken(what), spoken(try_)
         if self.json:
             error = {"code": code, "what": what, "where": where, "try": try_}
             self._object(ok=False, result=result, error=error)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..errors import EngineError, MissingPackage, ProjectError
 
-__all__ = ["ENVIRONMENTS", "Environment", "command", "home", "missing", "run", "use", "version"]
+__all__ = ["ENVIRONMENTS", "Environment", "command", "home", "missing", "one", "run", "use", "version"]
 
 VARIABLE = "MODELYARD_ENV"
 MARK = "installed.json"  # written last: a folder without it is half an installation
@@ -84,12 +84,12 @@ def use(folder: Path) -> None:
 
 def missing(name: str) -> str | None:
     """The line that installs an environment; None when it is there."""
-    return None if _one(name).installed() else f"modelyard doctor --install {name}"
+    return None if one(name).installed() else f"modelyard doctor --install {name}"
 
 
 def version(name: str, package: str) -> str | None:
     """Version of a package inside an environment; None without it."""
-    for site in _one(name).folder.glob("lib/python3*/site-packages"):
+    for site in one(name).folder.glob("lib/python3*/site-packages"):
         for found in Distribution.discover(name=package, path=[str(site)]):
             return found.version
     return None
@@ -104,7 +104,7 @@ def command(name: str, module: str, *arguments: str) -> list[str]:
     if install:
         raise MissingPackage(f"the environment {name} is not installed", try_=install)
     # -I: neither PYTHONPATH nor the user's own packages come in; -u: its words come as they are said.
-    return [str(_one(name).python), "-I", "-u", str(INSIDE), module, *arguments]
+    return [str(one(name).python), "-I", "-u", str(INSIDE), module, *arguments]
 
 
 def run(name: str, module: str, arguments: Sequence[str], tell: Callable[[str], None]) -> None:
@@ -130,10 +130,11 @@ def run(name: str, module: str, arguments: Sequence[str], tell: Callable[[str], 
             process.kill()
             raise
     if process.returncode:
-        raise EngineError(f"{module} failed: {' | '.join(tail)}", where=str(_one(name).folder))
+        raise EngineError(f"{module} failed: {' | '.join(tail)}", where=str(one(name).folder))
 
 
-def _one(name: str) -> Environment:
+def one(name: str) -> Environment:
+    """The environment called `name`. Raises ProjectError for an unknown one."""
     if name not in ENVIRONMENTS:
         raise ProjectError(f"there is no environment {name!r}", try_=", ".join(ENVIRONMENTS))
     return ENVIRONMENTS[name]
