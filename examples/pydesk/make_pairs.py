@@ -33,8 +33,8 @@ UNANSWERABLE = 1 / 4
 ABSENT = 0.4  # of the unanswerable
 SAME_TRUTH = 0.2  # `None` is the default of every second parameter: it must not be the answer to guess
 TIMES = {"raises": 2, "version": 3}  # questions a fact, where facts are few
-SELECT, REPORT = 0.1, 0.2  # shares of packages
-SALT = 309  # of 400, one of the three whose shares of each kind come nearest to these; no score was seen
+SELECT, REPORT = 0.25, 0.25  # shares of packages: an interval is as wide as packages are few
+SALT = 236  # of 400, the one whose shares of each kind come nearest to these; no score was seen
 FORMS = {
     "function": ("{0.full}", "`{0.full}`", "{0.full}()", "the function {0.full}", "{0.inside} in {0.module}",
                  "the {0.full} function", "{0.inside}() of the module {0.module}"),

@@ -10,6 +10,7 @@ from tests.optimize import stage
 from tests.optimize.stage import at_once
 from tests.tiny import tiny_model
 
+from modelyard.engines import missing
 from modelyard.optimize import architecture, gguf_write, vocabulary, weights
 
 __all__ = ["at_once"]
@@ -39,6 +40,7 @@ def files(model: Path) -> dict[str, Path]:
 @pytest.fixture(scope="session")
 def folders(model: Path, at_once: None) -> dict[str, Path]:
     """The folders of its other formats, by kind."""
-    for kind in stage.FOLDERS:
+    kinds = stage.FOLDERS if missing("litert") else (*stage.FOLDERS, *stage.LITERT)
+    for kind in kinds:
         stage.convert(model, model.parent / kind, kind)
-    return {kind: model.parent / kind / "out" / "model" for kind in stage.FOLDERS}
+    return {kind: model.parent / kind / "out" / "model" for kind in kinds}

@@ -56,7 +56,16 @@ def at_once() -> Iterator[None]:
         yield
 
 
-FOLDERS: tuple[FileKind, ...] = ("onnx fp32", "onnx int8", "onnx int4", "openvino int8", "openvino int4")
+FOLDERS: tuple[FileKind, ...] = (
+    "onnx fp32",
+    "onnx int8",
+    "onnx int4",
+    "openvino int8",
+    "openvino int4",
+    "safetensors F32",
+    "safetensors BF16",
+)
+LITERT: tuple[FileKind, ...] = ("litert fp32", "litert int8")  # made in an environment of their own
 GGUF_TYPES = tuple(kind.removeprefix("gguf ") for kind in FILE_KINDS if kind.startswith("gguf "))
 
 

@@ -44,6 +44,17 @@ def test_a_loss_is_judged_by_the_upper_bound_of_the_paired_difference() -> None:
     assert not judge({"loss.task": Fact(0.01, "share", low=-0.04, high=0.06)}, gates)[0].passed
 
 
+def test_a_loss_that_too_few_questions_leave_open_is_called_undecided_and_fails() -> None:
+    gates = {"quality.task": Gate(max_loss=0.05)}
+    open_ = Fact(0.0, "share", low=-0.1, high=0.1, level=0.95, why="100 questions in 20 groups")
+    (undecided,) = judge({"loss.task": open_}, gates)
+    (worse,) = judge({"loss.task": Fact(0.07, "share", low=0.01, high=0.1, level=0.95)}, gates)
+    assert not undecided.passed
+    assert "undecided" in undecided.why
+    assert "20 groups" in undecided.why
+    assert "undecided" not in worse.why
+
+
 @pytest.mark.parametrize("gate", [Gate(min=0.0), Gate(max=1.0), Gate(max_loss=1.0)])
 def test_what_was_not_measured_is_not_kept_and_says_why(gate: Gate) -> None:
     for found in ({}, {"quality.task": unmeasured(), "loss.task": unmeasured()}):

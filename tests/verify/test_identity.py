@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
-from tests.optimize.stage import FOLDERS, GGUF_TYPES
+from tests.optimize.stage import FOLDERS, GGUF_TYPES, LITERT
 from tests.tiny import tiny_model, tiny_qwen2
 
-from modelyard.engines import model_path
+from modelyard.engines import missing, model_path
 from modelyard.verify import identity, weights
 
 Convert = Callable[..., Path]
@@ -126,10 +126,15 @@ def broken(model: Path, folder: Path, fault: Callable[[Path], None]) -> Path:
     return folder
 
 
-KINDS = (*(f"gguf {kind}" for kind in GGUF_TYPES), *FOLDERS)
+# A .tflite takes half a minute to make, in an environment of its own (MODELYARD_ENV).
+OWN = [
+    pytest.param(kind, marks=[pytest.mark.soak, pytest.mark.skipif(bool(missing("litert")), reason="litert")])
+    for kind in LITERT
+]
+KINDS = (*(f"gguf {kind}" for kind in GGUF_TYPES), *FOLDERS, *OWN)
 
 
-@pytest.mark.parametrize("kind", ["gguf Q8_0", *FOLDERS])
+@pytest.mark.parametrize("kind", ["gguf Q8_0", *FOLDERS, *OWN])
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_in_what_the_file_says_is_a_difference_by_name(
     name: str, kind: str, model: Path, convert: Convert, tmp_path: Path

@@ -11,9 +11,10 @@ from ..records.shapes import Record, SourceFiles
 from ..records.yard import Yard
 from ..train.locate import locate
 from ..train.settings import BASE, BaseSettings
+from .measuring import Material
 from .node import Line, Node
 from .recipes import smaller
-from .search import Material, search, usable_engines
+from .search import search, usable_engines
 from .sources import fingerprint, of_files
 from .tuning import minutes_of, tuned
 

@@ -9,8 +9,8 @@ from ..optimize.settings import PRUNE, PruneSettings
 from ..project import Project
 from ..records.shapes import Record, SourceFiles
 from ..train.settings import BASE, TUNE, BaseSettings, Distil, Method, Train, TuneSettings
+from .measuring import Smaller
 from .node import Line, Node
-from .search import Smaller
 from .tuning import in_minutes
 
 TEACHER = "the tuned model"  # a record of this line, not a base that could be named

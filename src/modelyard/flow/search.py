@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from dataclasses import dataclass, replace
 
 from .. import engines, machine
 from ..errors import MissingPackage
 from ..optimize.settings import UNQUANTISED, ConvertSettings
 from ..project import Project
 from ..records.clock import today
-from ..records.shapes import Record, SourceFiles
+from ..records.shapes import Record
 from ..records.yard import Yard
 from ..release import (
     Price,
@@ -26,29 +25,20 @@ from ..release import (
     reference,
     verdict,
 )
-from ..release.settings import CHOOSE, ChooseSettings
+from ..release.settings import CHOOSE, ChooseSettings, Gate
 from ..verify.settings import (
-    MEASURE,
     PROBE,
     RACE,
     Fidelity,
-    MeasureSettings,
-    Mix,
     ProbeSettings,
     RaceSettings,
-    Score,
 )
 from . import looks
 from .files import BASE_ITEMS, File, Wanted, files, wanted
+from .measuring import ITEMS, SCORES, Material, Measure, Screened
 from .node import Line, Node
 from .steps import probes
 
-# Most pairs asked.
-ITEMS: dict[Fidelity, int] = {"screen": 0, "partial": 48, "full": 300, "report": 400}
-FEWEST_ITEMS = 100  # of a full measurement, however slow the machine: fewer say too little
-# What one measurement may take, by the slowest of the verdicts' answers per second at the project's mix; with
-# an index about twice that, since pairs are asked with their own passage and with what retrieval finds.
-SECONDS: dict[Fidelity, float] = {"full": 30, "report": 45}
 FINALISTS = 2  # that keep every gate, so that a race decides
 FULLS = 4  # measured in full at most, besides the unquantised file
 # Of a budget in minutes: what screening may take, and what measuring may take with it. The rest is for
@@ -56,39 +46,6 @@ FULLS = 4  # measured in full at most, besides the unquantised file
 SCREENING, MEASURING = 0.5, 0.75
 FEWEST_FILES = 2
 SERVING = ("openvino", "llamacpp", "onnx")  # tried unless the project names others
-SCORES: dict[str, Score] = {"extract": "exact_match", "classify": "exact_match", "chat": "f1"}
-
-
-@dataclass(frozen=True, slots=True)
-class Smaller:
-    """A smaller model, and what was done to the tuned one, in order, until it was this."""
-
-    model: Record
-    chain: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Material:
-    """What the search works on.
-
-    `base` is `model` when nothing was tuned; `smaller` ones compete with it; `sets` are the project's own,
-    for the probes.
-    """
-
-    corpus: Record
-    index: Record | None
-    base: Record
-    model: Record
-    smaller: tuple[Smaller, ...] = ()
-    sets: tuple[SourceFiles, ...] = ()
-
-    @property
-    def tuned(self) -> bool:
-        return self.base.id != self.model.id
-
-    @property
-    def has_pairs(self) -> bool:
-        return bool(self.corpus.fact("data.pairs.select").value)
 
 
 def search(project: Project, material: Material, yard: Yard) -> Line[Record]:
@@ -101,7 +58,7 @@ def search(project: Project, material: Material, yard: Yard) -> Line[Record]:
     `release.choose` has the last word: it refuses when no candidate holds.
     """
     gates = gates_for(project.release.gates, has_pairs=material.has_pairs, today=today())
-    measure = _Measure(project, material)
+    measure = Measure(project, material)
     budget = _Budget(project.release.search.minutes)
     price = price_of(project)
     screened, left_out = yield from _screened(measure, budget)
@@ -116,7 +73,7 @@ def search(project: Project, material: Material, yard: Yard) -> Line[Record]:
     waiting = queue([verdict(record, price) for record in partials] or found, gates)[:FULLS]
 
     origin = reference(found) if material.has_pairs else None
-    items = _items("full", [*waiting, *([origin] if origin else [])])
+    items = measure.items("full", gates, [*waiting, *([origin] if origin else [])])
     base: tuple[Record, ...] = ()
     against: tuple[Record, ...] = ()
     if waiting and "gain.task" in gates and material.tuned:
@@ -147,7 +104,7 @@ def search(project: Project, material: Material, yard: Yard) -> Line[Record]:
     if winner and material.has_pairs:
         mine = looks.look(material.corpus, screened[winner.what][0].candidate, winner.engine)
         earlier = looks.earlier(yard, mine)
-        reports = yield from _on_report(measure, screened, winner, origin, mine)
+        reports = yield from _on_report(measure, screened, gates, winner, origin, mine)
     choose = ChooseSettings(
         project=project.name,
         gates=gates,
@@ -211,7 +168,7 @@ class _Budget:
         return self.minutes is not None and self.spent_s >= share * self.minutes * 60
 
 
-def _screened(measure: _Measure, budget: _Budget) -> Line[tuple[Screened, tuple[str, ...]]]:
+def _screened(measure: Measure, budget: _Budget) -> Line[tuple[Screened, tuple[str, ...]]]:
     """Every file on every engine that reads it, and the names of those that the budget left out.
 
     Two files are screened however short it is: the unquantised one, and one to choose.
@@ -236,14 +193,7 @@ def _screened(measure: _Measure, budget: _Budget) -> Line[tuple[Screened, tuple[
     return screened, tuple(left_out)
 
 
-def _items(fidelity: Fidelity, verdicts: Sequence[Verdict]) -> int:
-    """How many pairs to ask: as many as the slowest of `verdicts` answers in its time, by fifties."""
-    rates = [1000 / seconds for v in verdicts if (seconds := v.number("speed.s_per_1k_answers", 0)) > 0]
-    asked = int(SECONDS[fidelity] * min(rates)) // 50 * 50 if rates else ITEMS[fidelity]
-    return min(ITEMS[fidelity], max(FEWEST_ITEMS, asked))
-
-
-def _probed(measure: _Measure, fulls: Sequence[Record]) -> Line[list[Record]]:
+def _probed(measure: Measure, fulls: Sequence[Record]) -> Line[list[Record]]:
     """How those measured in full behave, where a gate asks for it or the project does.
 
     One whose engine failed, or that is not the model, is not asked.
@@ -279,7 +229,7 @@ def _probed(measure: _Measure, fulls: Sequence[Record]) -> Line[list[Record]]:
     return list((yield tuple(nodes)))
 
 
-def _base(measure: _Measure, like: Verdict, fidelity: Fidelity, items: int) -> Line[tuple[Record, ...]]:
+def _base(measure: Measure, like: Verdict, fidelity: Fidelity, items: int) -> Line[tuple[Record, ...]]:
     """The untuned base, unquantised, on the engine of `like`: what the gain is counted from.
 
     A server serves the tuned model alone: on one there is no base to compare with.
@@ -293,7 +243,7 @@ def _base(measure: _Measure, like: Verdict, fidelity: Fidelity, items: int) -> L
     return (yield (measure(file, like.engine, fidelity, items, label="base"),))
 
 
-def _race(measure: _Measure, fulls: Sequence[Record]) -> Line[tuple[Record, ...]]:
+def _race(measure: Measure, fulls: Sequence[Record]) -> Line[tuple[Record, ...]]:
     """The speed of all that was measured in full and whose engine ran; nothing when there is none."""
     able = [record for record in fulls if record.fact("parity.fault").value is not None]
     if not able:
@@ -313,10 +263,15 @@ def _race(measure: _Measure, fulls: Sequence[Record]) -> Line[tuple[Record, ...]
 
 
 def _on_report(
-    measure: _Measure, screened: Screened, winner: Verdict, origin: Verdict | None, mine: looks.Look
+    measure: Measure,
+    screened: Screened,
+    gates: Mapping[str, Gate],
+    winner: Verdict,
+    origin: Verdict | None,
+    mine: looks.Look,
 ) -> Line[tuple[Record, ...]]:
     """The winner on `report`, after the untuned base and the unquantised file that it is compared with."""
-    items = _items("report", [winner, *([origin] if origin else [])])
+    items = measure.items("report", gates, [winner, *([origin] if origin else [])])
     base: tuple[Record, ...] = ()
     against: tuple[Record, ...] = ()
     if measure.material.tuned:
@@ -328,69 +283,3 @@ def _on_report(
     node = measure.again(screened, winner, "report", items, base=base, against=against, is_reference=wins)
     (report,) = yield (replace(node, audited=looks.told(mine)),)
     return (report, *base, *against)
-
-
-Screened: TypeAlias = Mapping[tuple[str, str, int], tuple[File, Record]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Measure:
-    """Makes nodes of verify.measure for one project."""
-
-    project: Project
-    material: Material
-    candidates: dict[str, Record] = field(default_factory=dict)  # all that were measured, by id
-
-    @property
-    def threads(self) -> int:
-        return self.project.machine.threads or machine.cores()
-
-    @property
-    def mix(self) -> Mix:
-        asked = self.project.release.mix
-        return Mix(callers=asked.callers, input_tokens=asked.input_tokens, output_tokens=asked.output_tokens)
-
-    def again(self, screened: Screened, v: Verdict, fidelity: Fidelity, items: int, **options: Any) -> Node:
-        """The same file on the same engine as the screen `v`, at another fidelity."""
-        file, earlier = screened[v.what]
-        return self(file, v.engine, fidelity, items, earlier=earlier, **options)
-
-    def __call__(
-        self,
-        file: File,
-        engine: str,
-        fidelity: Fidelity,
-        items: int,
-        *,
-        earlier: Record | None = None,
-        base: tuple[Record, ...] = (),
-        against: tuple[Record, ...] = (),
-        is_reference: bool = False,
-        label: str = "",
-    ) -> Node:
-        project, material = self.project, self.material
-        settings = MeasureSettings(
-            engine=engine,
-            threads=self.threads,
-            fidelity=fidelity,
-            items=items,
-            task_score=project.task.score or SCORES[project.task.kind],
-            mix=self.mix,
-            passages=project.ground.passages if project.ground else 1,
-            speed=fidelity == "screen",
-            is_reference=is_reference,
-            seed=project.seed,
-        )
-        self.candidates[file.candidate.id] = file.candidate
-        inputs = {
-            "candidate": (file.candidate,),
-            "reference": (file.reference,),
-            "corpus": (material.corpus,),
-            "earlier": (earlier,) if earlier else (),
-            "base": base,
-            "against": against,
-            "index": (material.index,) if material.index else (),
-        }
-        what = f"{label} {file.label} on {engine}, {fidelity}".strip()
-        measured_with = {"machine": machine.this().id, **engines.versions(engine)}
-        return Node(MEASURE, settings, inputs, measured_with=measured_with, label=what)

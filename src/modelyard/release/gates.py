@@ -101,9 +101,10 @@ def _held(name: str, gate: Gate, fact: Fact, *, favourable: bool) -> Judgement:
             bound, which = end, f"{'lower' if lower else 'upper'} bound of the {fact.level or 0:.0%} interval"
     passed = _keeps(bound, gate)
     sign = "at least" if gate.kind == "min" else "at most"
-    return Judgement(
-        name, gate.kind, fact.value, bound, gate.limit, passed, f"{which} {bound:.4g}, {sign} {gate.limit:g}"
-    )
+    why = f"{which} {bound:.4g}, {sign} {gate.limit:g}"
+    if gate.kind == "max_loss" and not passed and fact.value <= gate.limit:
+        why = f"undecided: {why} ({fact.why})"  # it may be no worse: these questions cannot tell
+    return Judgement(name, gate.kind, fact.value, bound, gate.limit, passed, why)
 
 
 def _keeps(number: float, gate: Gate) -> bool:

@@ -20,12 +20,11 @@ from ..records.facts import FACTS
 from ..records.shapes import Choice, Fact, Inputs, Output, Record, Workspace
 from . import forced, parity, quality, speed
 from .items import Item, choose, items, read_jsonl
-from .settings import Fidelity, MeasureSettings
+from .settings import SPLIT, MeasureSettings
 
 if TYPE_CHECKING:
     from ..index.bm25 import Bm25
 
-SPLIT: dict[Fidelity, str] = {"screen": "select", "partial": "select", "full": "select", "report": "report"}
 LONGEST_ANSWER = 64  # tokens, where no right answers tell how long one is
 SPARE_TOKENS = 8  # engines count a begin token or a last one differently
 CORPUS_TOKENS = 30_000  # for the prompts of the speed measurement: 64 windows that hardly overlap

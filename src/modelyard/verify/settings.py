@@ -16,6 +16,8 @@ RACE = Step("verify.race", 1, "modelyard.verify.race:run", measures=True)
 
 Fidelity = Literal["screen", "partial", "full", "report"]
 Score = Literal["exact_match", "f1"]
+# Which pairs each looks at.
+SPLIT: dict[Fidelity, str] = {"screen": "select", "partial": "select", "full": "select", "report": "report"}
 
 
 class ReferenceSettings(Settings):

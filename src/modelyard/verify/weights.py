@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 # Largest relative error (root mean square) of a right conversion's tensor, and how far its scale may be off.
 # SmolLM2's tensors are off by 0.085 to 0.104 in Q4_0, 0.0065 in Q8_0, 0.0002 in F16; rounding a block of 32
 # by its largest number can cost at most 0.2 and 0.013, however the numbers lie. LiteRT's int8, whose step is
-# that of a whole row, is off by 0.006 to 0.012; so is OpenVINO's, whose int4 is off by 0.121. A transposed or
-# permuted tensor is off by 0.3 to 1.4.
+# that of a whole row, is off by 0.006 to 0.012; so is OpenVINO's, whose int4 is off by 0.121. Numbers on the
+# steps of a 4-bit file are all rounded to one side by Q5_1: a scale off by 0.016. A transposed or permuted
+# tensor is off by 0.3 to 1.4.
 ERROR_LIMITS: dict[str, tuple[float, float]] = {
     "F16": (0.002, 0.001),
     "Q8_0": (0.02, 0.005),
-    "Q5_1": (0.11, 0.015),
-    "Q5_0": (0.11, 0.015),
+    "Q5_1": (0.11, 0.03),
+    "Q5_0": (0.11, 0.03),
     "Q4_1": (0.22, 0.03),
     "Q4_0": (0.22, 0.03),
     "F32": (1e-6, 1e-6),
