@@ -73,9 +73,13 @@ FAULTS: dict[
     "rope base": (
         edit("config.json", lambda c: c["rope_parameters"].update(rope_theta=10_000.0)),
         "rope base",
-        "rope base",
+        ("rope base", "rope_parameters"),
     ),
-    "eps": (edit("config.json", lambda c: c.update(rms_norm_eps=1e-6)), "norm eps", "norm eps"),
+    "eps": (
+        edit("config.json", lambda c: c.update(rms_norm_eps=1e-6)),
+        "norm eps",
+        ("norm eps", "rms_norm_eps"),
+    ),
     "context": (
         edit("config.json", lambda c: c.update(max_position_embeddings=512)),
         "context length",

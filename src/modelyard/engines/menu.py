@@ -203,8 +203,9 @@ def _check(found: EngineSpec, model: Path) -> None:
         importlib.import_module(".gguf_file", __package__).config(model)
     if given == "litert":
         with (model / "model.tflite").open("rb") as stream:
-            if stream.read(8)[4:] != b"TFL3":
-                raise SourceError("this is not a .tflite file", where=str(model), try_="make or copy it again")
+            known = stream.read(8)[4:] == b"TFL3"
+        if not known:
+            raise SourceError("this is not a .tflite file", where=str(model), try_="make or copy it again")
 
 
 def _version(package: str) -> str | None:

@@ -74,8 +74,10 @@ def of_safetensors(path: Path, folder: Path) -> Iterator[Difference]:
     )
     for key in sorted(mine.keys() | right.keys()):
         yield from row(key, mine.get(key), right.get(key))
-    for name in ("tokenizer.json", "chat_template.jinja"):
-        yield from row(f"{name} is the model's", _same(path / name, folder / name), True)
+    for name in SERVED:  # vLLM reads its own beside the weights, we read those of the candidate
+        alike = _same(path.parent / name, folder / name)
+        alike = alike and (name == "config.json" or _same(path / name, folder / name))
+        yield from row(f"{name} is the model's", alike, True)
     yield from shapes(model_shapes(path), folder, tied=bool(right.get("tie_word_embeddings", False)))
 
 
