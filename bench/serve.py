@@ -9,49 +9,46 @@ Needs `wrk`; the peer is LiteLLM's proxy in bench/.env/litellm (`python -m venv`
 from __future__ import annotations
 
 import argparse
-import http.client
 import json
-import os
-import queue
-import re
 import resource
-import shutil
 import socket
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import results
+from asking import (
+    CALLERS,
+    MAX_TOKENS,
+    ROOT,
+    ask_engine,
+    ask_server,
+    completion,
+    key_of,
+    questions_of,
+    serving,
+    started,
+    ungrounded,
+)
 from load import folder, load, question
 from results import Figure
+from tests.bill import shop, test_soak
+from tests.serve import service
 
-ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT))  # the tests' small yard serves as the echo's
+from modelyard import engines
+from modelyard.bill.intake import take
+from modelyard.prompt import Prompter
+from modelyard.records.yard import Yard
 
-from tests.bill import shop, test_soak  # noqa: E402
-from tests.serve import service  # noqa: E402
-
-from modelyard import engines  # noqa: E402
-from modelyard.bill.intake import take  # noqa: E402
-from modelyard.grounding import NotStated, put  # noqa: E402
-from modelyard.index import Bm25  # noqa: E402
-from modelyard.prompt import Prompter  # noqa: E402
-from modelyard.records.yard import Yard  # noqa: E402
-
-CALLERS = 8
 BATCH = 32  # questions of a turn; short turns, since the machine's speed drifts
 PAIRS = 16
-MAX_TOKENS = 30
 SECONDS = 8  # of a load on echo or on the peer
-MODELYARD = (sys.executable, "-m", "modelyard")
 PYDESK = ROOT / "examples" / "pydesk"
 LITELLM = folder(".env/litellm")
 CONFIG = """
@@ -90,10 +87,10 @@ def gateway(project: Path) -> list[Figure]:
         raise SystemExit(f"{project} has no release yet: modelyard up --project {project}")
     release = found[0]
     told = release.json("release.json")
-    asked = _questions(yard, release.folder, told)
+    asked = questions_of(yard, release.folder, told)
     engine = engines.start(
         told["engine"],
-        release.folder / "model.gguf",
+        engines.model_path(release.folder),
         threads=told["threads"],
         callers=CALLERS,
         context_tokens=max(len(prompt) for _, prompt in asked) + MAX_TOKENS + 8,
@@ -101,17 +98,17 @@ def gateway(project: Path) -> list[Figure]:
     prompter = Prompter(release.folder)
     batch = asked[:BATCH]
     name = told["project"]
-    tokens = [_completion("desk", prompt, MAX_TOKENS) for _, prompt in batch]
+    tokens = [completion("desk", prompt, MAX_TOKENS) for _, prompt in batch]
     questions = [question(name, text, MAX_TOKENS) for text, _ in batch]
     straight = [prompt for _, prompt in batch]
     try:
         with tempfile.TemporaryDirectory() as place:
-            bare = _ungrounded(Path(place) / "desk", release.folder, told)
-            with _serving(bare) as served:
-                one = _turns(engine, straight, prompter.end, served, _key(bare), "/v1/completions", tokens)
-        with _serving(project) as served:
+            bare = ungrounded(Path(place) / "desk", release.folder, told)
+            with serving(bare) as served:
+                one = _turns(engine, straight, prompter.end, served, key_of(bare), "/v1/completions", tokens)
+        with serving(project) as served:
             other = _turns(
-                engine, straight, prompter.end, served, _key(project), "/v1/chat/completions", questions
+                engine, straight, prompter.end, served, key_of(project), "/v1/chat/completions", questions
             )
     finally:
         engine.close()
@@ -149,28 +146,13 @@ def _turns(
     url, process = served
     found = []
     for turn in range(PAIRS + 1):
-        straight = _straight(engine, prompts, end)
+        straight = ask_engine(engine, prompts, end)
         before = sum(psutil.Process(process).cpu_times()[:2])
-        through = _through(url, key, route, bodies)
+        through = ask_server(url, key, route, bodies)
         if turn:  # the first warms both
             cpu = (sum(psutil.Process(process).cpu_times()[:2]) - before) / len(bodies)
             found.append((through, straight, cpu))
     return found
-
-
-def _ungrounded(folder: Path, release: Path, told: dict[str, object]) -> Path:
-    """A project that serves the release's model without its index."""
-    service.make_yard(folder)
-    made = folder / "made"
-    skipped = ("passages.db", "index.json", "SHA256SUMS")
-    shutil.copytree(release, made, ignore=shutil.ignore_patterns(*skipped))
-    (made / "release.json").write_text(json.dumps(told | {"ground": None, "project": "desk"}))
-    service.put_release(folder, made, 2)
-    return folder
-
-
-def _completion(model: str, prompt: Sequence[int], tokens: int) -> str:
-    return json.dumps({"model": model, "prompt": list(prompt), "max_tokens": tokens, "temperature": 0})
 
 
 def echo(_: Path) -> list[Figure]:
@@ -271,57 +253,6 @@ def books(_: Path) -> list[Figure]:
 PARTS = {"gateway": gateway, "echo": echo, "peer": peer, "books": books}
 
 
-def _questions(yard: Yard, release: Path, told: dict[str, object]) -> list[tuple[str, tuple[int, ...]]]:
-    """Questions of `select` that the index answers, with the prompt that each becomes."""
-    corpus = yard.find(step="data.prepare")[0]
-    rows = (corpus.folder / "pairs.select.jsonl").read_text("utf-8").splitlines()
-    prompter, index = Prompter(release), Bm25.load(release)
-    found = []
-    for row in rows[:300]:
-        text = json.loads(row)["question"]
-        placed = put(prompter, index, text, passages=1)
-        if not isinstance(placed, NotStated):
-            found.append((text, placed.prompt))
-    index.close()
-    return found
-
-
-def _straight(engine: engines.Engine, prompts: Sequence[tuple[int, ...]], end: int) -> float:
-    """Tokens that the engine alone writes a second, CALLERS questions under way to the last."""
-    batch = [engines.Request(f"r{at}", prompt, MAX_TOKENS, (end,)) for at, prompt in enumerate(prompts)]
-    began = time.monotonic()
-    done = engines.complete(engine, batch, callers=CALLERS, limit_s=60)
-    return sum(len(one.tokens) for one in done) / (time.monotonic() - began)
-
-
-def _through(url: str, key: str, route: str, bodies: Sequence[str]) -> float:
-    """The same of the gateway: as many connections as callers, each asking when it has its answer."""
-    waiting = queue.SimpleQueue[str]()
-    for body in bodies:
-        waiting.put(body)
-    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
-
-    def caller() -> int:
-        link = http.client.HTTPConnection(url.removeprefix("http://"), timeout=60)
-        tokens = 0
-        while True:
-            try:
-                body = waiting.get_nowait()
-            except queue.Empty:
-                return tokens
-            link.request("POST", route, body, headers)
-            answer = link.getresponse()
-            said = answer.read()
-            if answer.status != 200:
-                raise SystemExit(f"the gateway answered {answer.status}")
-            tokens += json.loads(said)["usage"]["completion_tokens"]
-
-    began = time.monotonic()
-    with ThreadPoolExecutor(CALLERS) as pool:
-        written = sum(future.result() for future in [pool.submit(caller) for _ in range(CALLERS)])
-    return written / (time.monotonic() - began)
-
-
 def _echo_ms(callers: int) -> float:
     """The median time of the same answer straight from the engine echo."""
     engine = engines.start("echo", Path("none"), threads=1, callers=CALLERS)
@@ -333,38 +264,13 @@ def _echo_ms(callers: int) -> float:
     return 1e3 * statistics.median(one.last - one.submitted for one in done)
 
 
-def _key(project: Path) -> str:
-    said = subprocess.run(
-        [
-            *MODELYARD,
-            "keys",
-            "create",
-            "--customer=bench",
-            "--plan=starter",
-            "--json",
-            f"--project={project}",
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    return str(json.loads(said)["result"]["key"])
-
-
-@contextmanager
-def _serving(project: Path) -> Iterator[tuple[str, int]]:
-    command = [*MODELYARD, "serve", "--port", "0", "--project", str(project)]
-    with _process(command, r"listening on (\S+)") as found:
-        yield found
-
-
 @contextmanager
 def _echo_gateway() -> Iterator[tuple[str, int, str]]:
     """A gateway on the engine echo: the address of its chat completions, its process, a key."""
     with tempfile.TemporaryDirectory() as place:
         project = service.make_yard(Path(place) / "desk")
         key = service.make_key(project)
-        with _serving(project) as (url, process):
+        with serving(project) as (url, process):
             yield f"{url}/v1/chat/completions", process, key
 
 
@@ -372,7 +278,7 @@ def _echo_gateway() -> Iterator[tuple[str, int, str]]:
 def _upstream() -> Iterator[tuple[str, int]]:
     port = _port()
     command = [sys.executable, "-m", "uvicorn", "--app-dir", str(folder(".")), "upstream:app"]
-    with _process([*command, "--port", str(port), "--no-access-log"], r"running on (\S+)") as found:
+    with started([*command, "--port", str(port), "--no-access-log"], r"running on (\S+)") as found:
         yield found
 
 
@@ -385,39 +291,11 @@ def _litellm(upstream: str) -> Iterator[tuple[str, int]]:
         command = [str(LITELLM / "bin" / "litellm"), "--config", config.name, "--port", str(port)]
         quiet = {"LITELLM_LOG": "ERROR", "LITELLM_TELEMETRY": "False", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
         # Told to be quiet it does not say when it listens.
-        with _process([*command, "--num_workers", "1"], "(Set models)", quiet) as found:
+        with started([*command, "--num_workers", "1"], "(Set models)", quiet) as found:
             until = time.monotonic() + 60
             while not _listens(port) and time.monotonic() < until:
                 time.sleep(0.2)
             yield f"http://127.0.0.1:{port}", found[1]
-
-
-@contextmanager
-def _process(
-    command: Sequence[str], ready: str, more: dict[str, str] | None = None
-) -> Iterator[tuple[str, int]]:
-    """A server, once it says that it is ready: what the pattern caught, and its process id."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), **(more or {})}
-    child = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
-    )
-    said: list[str] = []
-    try:
-        assert child.stdout is not None
-        for line in child.stdout:
-            said.append(line)
-            if found := re.search(ready, line):
-                break
-        else:
-            raise SystemExit(f"{command[0]} ended: {''.join(said)[-2000:]}")
-        threading.Thread(target=child.stdout.read, daemon=True).start()
-        yield found[1].rstrip("/"), child.pid
-    finally:
-        child.terminate()
-        try:
-            child.wait(30)
-        except subprocess.TimeoutExpired:
-            child.kill()
 
 
 def _listens(port: int) -> bool:

@@ -23,11 +23,11 @@ from modelyard.engines.torch_engine import TorchEngine
 
 LLAMACPP = """
 import sys, xllamacpp, threading
-model, port, key = sys.argv[1:]
+model, port, key, callers, tokens, threads = sys.argv[1:]
 params = xllamacpp.CommonParams()
 params.model.path, params.model_alias, params.port = model, {"tiny"}, int(port)
-params.n_parallel, params.n_ctx, params.api_keys = 2, 1024, [key]
-params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
+params.n_parallel, params.n_ctx, params.api_keys = int(callers), int(callers) * int(tokens), [key]
+params.cpuparams.n_threads = params.cpuparams_batch.n_threads = int(threads)
 params.hostnames, params.offline, params.fit_params, params.verbosity = ["127.0.0.1"], True, False, -1
 server = xllamacpp.Server(params)
 print("listening on", server.listening_address, flush=True)
@@ -122,9 +122,10 @@ def plain(server: Plain) -> Iterator[str]:
 
 
 @contextmanager
-def llamacpp(file: Path, key: str) -> Iterator[str]:
-    """llama.cpp's own server in a process of its own."""
-    command = [sys.executable, "-c", LLAMACPP, str(file), str(port()), key]
+def llamacpp(file: Path, key: str, *, callers: int = 2, tokens: int = 512, threads: int = 1) -> Iterator[str]:
+    """llama.cpp's own server in a process of its own, with room for `tokens` a caller."""
+    numbers = map(str, (callers, tokens, threads))
+    command = [sys.executable, "-c", LLAMACPP, str(file), str(port()), key, *numbers]
     with _process(command, r"listening on (\S+)") as url:
         yield f"{url}/v1"
 

@@ -1,0 +1,276 @@
+"""The figures of the release search, on a project whose `modelyard up` has run.
+
+    python bench/release.py [--project examples/pydesk] [--only regret|servers|olive]
+
+regret: every file on every engine in full, against what the search chose and how long it took.
+servers: the release through its gateway, against llama.cpp's own server on its best file of equal quality.
+olive: Olive's automatic search on the same tuned model, its file measured as ours are; it needs olive-ai in
+bench/.env/olive, and is left out, unmeasured, where that is not there.
+
+Works on a copy of the project's yard, whose records it reuses: what `up` has measured is not measured again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import results
+from asking import (
+    CALLERS,
+    MAX_TOKENS,
+    ROOT,
+    ask_server,
+    completion,
+    key_of,
+    questions_of,
+    serving,
+    ungrounded,
+)
+from results import Figure
+from tests.engines import openai
+
+from modelyard import engines, machine
+from modelyard.cli.place import Place
+from modelyard.flow import Walk, line, search
+from modelyard.records.shapes import Record
+from modelyard.release import Verdict, raced, verdict
+from modelyard.release.choose import COST
+
+PYDESK = ROOT / "examples" / "pydesk"
+BATCH = 32  # questions of a turn
+PAIRS = 8
+ALL = 1_000  # more than there are candidates
+NO_VERDICT = "no file of llama.cpp's is as good"
+
+
+@dataclass(frozen=True)
+class Searched:
+    """A release, and what its search measured: verdicts in full with the race's speeds."""
+
+    release: Record
+    verdicts: tuple[Verdict, ...]
+    seconds: float  # of measuring: what was screened, asked, measured in full and raced
+
+    def of(self, what: tuple[str, str, int]) -> Verdict | None:
+        return next((one for one in self.verdicts if one.what == what), None)
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--project", type=Path, default=PYDESK)
+    parser.add_argument("--only", choices=PARTS)
+    told = parser.parse_args()
+    figures: list[Figure] = []
+    with tempfile.TemporaryDirectory() as place:
+        copy = Path(shutil.copytree(told.project.resolve(), Path(place) / "project", symlinks=True))
+        for name, part in PARTS.items():
+            if told.only in (None, name):
+                figures += part(copy)
+    for figure in figures:
+        print(json.dumps(figure.row() | {"unit": figure.unit}, ensure_ascii=False))
+    if told.only is None:
+        results.write("release", figures)
+
+
+def regret(project: Path) -> list[Figure]:
+    """What the search's choice costs more than the cheapest that an exhaustive measurement finds."""
+    found = searched(project)
+    with exhaustive():
+        every = searched(project)
+    ours = every.of(chosen(found).what)
+    best = chosen(every)
+    if ours is None or ours.facts[COST].value is None:
+        raise SystemExit("the exhaustive measurement has no cost for what the search chose")
+    mine, least = (one.number(COST, float("nan")) for one in (ours, best))
+    tried = len({one.label for one in every.verdicts})
+    full = len({one.label for one in found.verdicts})
+    return [
+        Figure(
+            "regret: cost of the search's choice above the cheapest admissible one",
+            mine / least - 1,
+            "share",
+            at_most=0.03,
+            why=f"{ours.label} against {best.label}; both in the exhaustive race, {tried} in full",
+        ),
+        Figure(
+            "measuring, the search to all in full",
+            found.seconds / every.seconds,
+            "share",
+            at_most=1 / 3,
+            why=f"{found.seconds:.0f} s with {full} in full, {every.seconds:.0f} s with {tried}; "
+            "converting is common to both",
+        ),
+        *cheaper_than_four_bits(every),
+        *alone(every, ours),
+        *roof(ours),
+    ]
+
+
+def searched(project: Path) -> Searched:
+    """What `up` finds in the project: everything kept costs nothing but its recorded seconds."""
+    place = Place.at(project)
+    walk = Walk(place.yard, threads=machine.cores())
+    release = walk.follow(line(place.project, place.folder, place.yard))
+    if release is None:
+        raise SystemExit("the line stopped before its end")
+    price = search.price_of(place.project)
+    made = [place.yard.one(id) for id in release.inputs["verdicts"]]
+    (race,) = (place.yard.one(id) for id in release.inputs["race"])
+    fulls = [record for record in made if record.settings["fidelity"] == "full"]
+    times = raced(race)
+    verdicts = tuple(verdict(record, price, times) for record in fulls)
+    return Searched(release, verdicts, race.seconds + sum(record.seconds for record in measured(made)))
+
+
+def measured(made: Sequence[Record]) -> list[Record]:
+    """Those that the search measured; an exhaustive one measures no more than all in full."""
+    if search.FULLS < ALL:
+        return list(made)
+    return [record for record in made if record.settings["fidelity"] == "full"]
+
+
+@contextmanager
+def exhaustive() -> Iterator[None]:
+    """The same search without its halving: all that is not wrong is measured in full, and all of it races."""
+    before = search.FULLS, search.FINALISTS, search.cheaper
+    search.FULLS = search.FINALISTS = ALL
+    search.cheaper = lambda found, gates: before[2](found, gates, ALL)
+    try:
+        yield
+    finally:
+        search.FULLS, search.FINALISTS, search.cheaper = before
+
+
+def chosen(found: Searched) -> Verdict:
+    """The verdict that was released."""
+    id = found.release.json("release.json")["winner"]["verdict"]
+    return next(one for one in found.verdicts if one.id == id)
+
+
+def admissible(found: Searched) -> list[Verdict]:
+    """Those that keep every gate."""
+    rows = found.release.json("release.json")["candidates"]
+    kept = {row["verdict"] for row in rows if not row["failed"] and row["fidelity"] == "full"}
+    return [one for one in found.verdicts if one.id in kept]
+
+
+def cheaper_than_four_bits(every: Searched) -> list[Figure]:
+    """The cheapest admissible candidate to the plain 4-bit file on its cheapest engine."""
+    right = admissible(every)
+    plain = [one for one in every.verdicts if one.label.startswith("gguf Q4_0")]
+    four, best = (min(ones, key=lambda one: one.number(COST, 9e9), default=None) for ones in (plain, right))
+    name = "cost of the plain 4-bit file to that of the cheapest admissible candidate"
+    if four is None or best is None:
+        return [Figure(name, None, "ratio", why="no 4-bit file was measured in full")]
+    ratio = four.number(COST, 0) / best.number(COST, 1)
+    return [Figure(name, ratio, "ratio", above=1.3, why=f"{four.label} against {best.label}")]
+
+
+def alone(every: Searched, ours: Verdict) -> list[Figure]:
+    """One caller: seconds for an answer of eight tokens, the release and the fastest admissible one."""
+
+    def seconds(one: Verdict) -> float:
+        pace = one.number("speed.decode_tps.c1", 0)
+        return one.number("latency.ttft_p50_s.c1", 9e9) + 7 / pace if pace else 9e9
+
+    best = min(admissible(every), key=seconds)
+    told = [f"{one.label} {1e3 * seconds(one):.0f} ms an answer" for one in (ours, best)]
+    return [
+        Figure(
+            "speed at one caller, the release to the best single engine",
+            seconds(best) / seconds(ours),
+            "ratio",
+            above=0.99,
+            why=", ".join(told),
+        )
+    ]
+
+
+def roof(ours: Verdict) -> list[Figure]:
+    """The share of this machine's roof that the release reaches: reading of memory, and products."""
+    here = machine.roof()
+    gib = ours.number("candidate.size_mib", 0) / 1024
+    decode = ours.number("speed.decode_tps.c1", 0) * gib * 1.0737 / here.memory_read
+    params = 134.5e6  # of the example's base; its head is its embedding
+    prefill = 2 * params * ours.number("speed.prefill_tps.c8", 0) / 1e9
+    best = max(here.gemm_fp32, here.gemm_bf16)
+    return [
+        Figure(
+            "decode at one caller, of memory bandwidth", decode, "share", why=f"{here.memory_read:.0f} GB/s"
+        ),
+        Figure("prefill at eight callers, of GEMM", prefill / best, "share", why=f"{best:.0f} GFLOP/s"),
+    ]
+
+
+def servers(project: Path) -> list[Figure]:
+    """Tokens a second at 8 callers and at one: the release's gateway, llama.cpp's own server, in turns."""
+    with exhaustive():
+        every = searched(project)
+    yard = Place.at(project).yard
+    told = every.release.json("release.json")
+    ours = chosen(every)
+    good = [
+        one
+        for one in every.verdicts
+        if one.engine == "llamacpp"
+        and one.number("quality.task", -1) >= ours.number("quality.task", 2)
+        and one.facts[COST].value is not None
+    ]
+    goal = 2.0 if "avx512_vnni" in machine.features() else 1.3
+    name = "tokens/s through the gateway to llama.cpp's own server, {} caller{}"
+    if not good:
+        return [Figure(name.format(n, "s" * (n > 1)), None, "ratio", why=NO_VERDICT) for n in (CALLERS, 1)]
+    theirs = min(good, key=lambda one: one.number(COST, 9e9))
+    asked = questions_of(yard, every.release.folder, told)[:BATCH]
+    bodies = [completion("desk", prompt, MAX_TOKENS) for _, prompt in asked]
+    longest = max(len(prompt) for _, prompt in asked) + MAX_TOKENS + 8
+    file = engines.model_path(yard.one(theirs.candidate).folder)
+    figures = []
+    with (
+        tempfile.TemporaryDirectory() as place,
+        openai.llamacpp(file, "bench", callers=CALLERS, tokens=longest, threads=ours.threads) as url,
+    ):
+        bare = ungrounded(Path(place) / "desk", every.release.folder, told)
+        with serving(bare) as (gateway, _):
+            key = key_of(bare)
+            for callers in (CALLERS, 1):
+                turns = []
+                for turn in range(PAIRS + 1):
+                    mine = ask_server(gateway, key, "/v1/completions", bodies, callers)
+                    other = ask_server(url.removesuffix("/v1"), "bench", "/v1/completions", bodies, callers)
+                    if turn:  # the first warms both
+                        turns.append((mine, other))
+                figures.append(
+                    _ratio(
+                        name.format(callers, "s" * (callers > 1)),
+                        turns,
+                        goal if callers > 1 else None,
+                        f"{ours.label} against {theirs.label}",
+                    )
+                )
+    return figures
+
+
+def _ratio(name: str, turns: Sequence[tuple[float, float]], above: float | None, what: str) -> Figure:
+    ratios = [mine / other for mine, other in turns]
+    middle = statistics.mean(ratios)
+    spread = 2.365 * statistics.stdev(ratios) / len(ratios) ** 0.5  # Student, 7 degrees of freedom
+    mine, other = (statistics.mean(side) for side in zip(*turns, strict=True))
+    why = f"{what}; {PAIRS} alternating pairs of {BATCH} answers, {mine:.1f} and {other:.1f} tokens/s"
+    return Figure(name, middle, "ratio", low=middle - spread, high=middle + spread, above=above, why=why)
+
+
+PARTS = {"regret": regret, "servers": servers}
+
+
+if __name__ == "__main__":
+    main()
