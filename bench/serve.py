@@ -92,6 +92,7 @@ def gateway(project: Path) -> list[Figure]:
         told["engine"],
         engines.model_path(release.folder),
         threads=told["threads"],
+        lookup=told.get("lookup", False),
         callers=CALLERS,
         context_tokens=max(len(prompt) for _, prompt in asked) + MAX_TOKENS + 8,
     )

@@ -121,6 +121,36 @@ def test_openvino_run_exactly_leaves_no_room_for_a_fault(
     engine.close()
 
 
+@pytest.mark.parametrize("name", ["openvino", "llamacpp"])
+def test_words_of_the_prompt_proposed_change_no_answer(name: str, places: dict[str, Path]) -> None:
+    repeated = PROMPT[3:8] * 6  # something to look up
+    asked = [Request("a", PROMPT, 12), Request("b", repeated, 24), Request("c", repeated, 24, (repeated[0],))]
+    # Without roundings of its own where it can: they differ with the tokens of a step, and may turn a close
+    # choice. That is why lookup is measured before it is served.
+    how = {"threads": 1, "callers": 2, "context_tokens": 256, "limit_s": 60, "exact": name == "openvino"}
+    plain, quick = (start(name, places["gguf F16"], **how, lookup=lookup) for lookup in (False, True))
+    told, again = (
+        [(one.tokens, one.finish) for one in complete(engine, asked, callers=2, limit_s=60)]
+        for engine in (plain, quick)
+    )
+    plain.close()
+    assert again == told
+    if name == "openvino":
+        quick.submit(Request("d", repeated, 20, logprobs=True))
+        events = []
+        while not any(event.finish for event in events):
+            events += quick.poll(10)
+        assert (
+            sum(len(event.logprobs) for event in events) == sum(len(event.tokens) for event in events) == 20
+        )
+    quick.close()
+
+
+def test_an_engine_that_cannot_look_up_says_so(folders: dict[str, Path]) -> None:
+    with pytest.raises(EngineError, match="words of the prompt"):
+        start("onnx", folders["onnx int8"], threads=1, callers=1, lookup=True)
+
+
 def test_torch_reads_a_file_as_the_model_that_it_came_from(
     model: Path, torch: dict[str, TorchEngine]
 ) -> None:

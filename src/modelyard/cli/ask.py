@@ -61,6 +61,7 @@ def _answer(release: Record, question: str) -> dict[str, Any]:
         told["engine"],
         engines.model_path(folder),
         threads=told["threads"],
+        lookup=told.get("lookup", False),
         callers=1,
         context_tokens=len(placed.prompt) + told["max_answer_tokens"] + SPARE_TOKENS,
         limit_s=SILENCE_S,

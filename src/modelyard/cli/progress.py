@@ -37,6 +37,7 @@ TELLING = {
     ),
     "optimize.convert": ("candidate.size_mib",),
     "verify.reference": ("parity.identity", "parity.kl"),
+    "verify.lookup": ("lookup.same", "lookup.speedup.c1", "lookup.speedup.mix"),
     "verify.measure": ("parity.fault", "quality.task", "latency.ttft_p95_s.c1", "cost.usd_per_1k_answers"),
     "release.choose": ("quality.task", "quality.grounded", "gain.task", "cost.usd_per_1k_answers"),
 }

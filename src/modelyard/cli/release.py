@@ -15,7 +15,7 @@ from ..optimize.settings import CONVERT
 from ..records.clock import now_us
 from ..records.shapes import Record
 from ..release.settings import CHOOSE, SIGN, SignSettings
-from ..verify.settings import MEASURE, PROBE, RACE, REFERENCE
+from ..verify.settings import LOOKUP, MEASURE, PROBE, RACE, REFERENCE
 from .place import Place
 from .progress import watcher
 from .served import found
@@ -44,6 +44,7 @@ def choose(voice: Voice, folder: Path) -> None:
             MEASURE.name,
             PROBE.name,
             RACE.name,
+            LOOKUP.name,
             CHOOSE.name,
         )
 

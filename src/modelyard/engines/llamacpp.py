@@ -23,9 +23,20 @@ ALL = 1 << 20  # alternatives told of: the whole vocabulary
 ROUTE = "/completion"
 
 
-def start(model: Path, *, threads: int, callers: int, context_tokens: int, exact: bool = False) -> Engine:
+PROPOSED, MATCHED = 10, 2  # of prompt-lookup decoding, as for openvino
+
+
+def start(
+    model: Path,
+    *,
+    threads: int,
+    callers: int,
+    context_tokens: int,
+    exact: bool = False,
+    lookup: bool = False,
+) -> Engine:
     """The engine on a GGUF file. It quantises the activations that meet quantised weights: never exact."""
-    return LlamaCpp(model, threads=threads, callers=callers, context_tokens=context_tokens)
+    return LlamaCpp(model, threads=threads, callers=callers, context_tokens=context_tokens, lookup=lookup)
 
 
 class LlamaServer(Streams):
@@ -116,7 +127,14 @@ class LlamaCpp(LlamaServer):
     """The server in this process."""
 
     def __init__(
-        self, model: Path, *, threads: int, callers: int, context_tokens: int, prefix_caching: bool = False
+        self,
+        model: Path,
+        *,
+        threads: int,
+        callers: int,
+        context_tokens: int,
+        prefix_caching: bool = False,
+        lookup: bool = False,
     ) -> None:
         try:
             xllamacpp = need("xllamacpp", extra="llamacpp", for_="the engine llamacpp")
@@ -136,6 +154,11 @@ class LlamaCpp(LlamaServer):
         params.cache_ram_mib = 0  # no prompt of one caller is kept for another
         params.endpoint_slots = params.endpoint_props = params.endpoint_metrics = params.ui = False
         params.verbosity = -1
+        if lookup:
+            kinds = xllamacpp.common_speculative_type
+            params.speculative.types = [kinds.COMMON_SPECULATIVE_TYPE_NGRAM_SIMPLE]
+            params.speculative.ngram_simple.size_n = MATCHED
+            params.speculative.ngram_simple.size_m = PROPOSED
         try:
             self._server = xllamacpp.Server(params)
         except (RuntimeError, ValueError) as error:

@@ -26,8 +26,8 @@ class EngineSpec:
     `gives`: "prompt_logprobs" scores a prompt in one pass; "exact" can run without rounding activations
     or cache, so that a difference from torch is a fault and not the engine's own saving. For requests:
     "sampling" draws by temperature and top_p, "seed" draws the same again, "logprobs" tells each written
-    token's log-probability, "json_schema" holds an answer to a schema. What a remote server gives is known
-    when it has been asked: `Engine.gives`.
+    token's log-probability, "json_schema" holds an answer to a schema. "lookup" can propose words of the
+    prompt (prompt-lookup decoding). What a remote server gives is known once it was asked: `Engine.gives`.
     """
 
     name: str
@@ -52,7 +52,7 @@ ENGINES: dict[str, EngineSpec] = {
             # Of 2026.4: it reads no Q5, and rounds the smallest number of a block of Q4_1 to a whole step,
             # which put SmolLM2's log-probabilities off by 0.49 nats.
             ("gguf F16", "gguf Q8_0", "gguf Q4_0", "openvino"),
-            SHARP | DRAWS | {"logprobs", "json_schema"},
+            SHARP | DRAWS | {"logprobs", "json_schema", "lookup"},
         ),
         EngineSpec(
             "llamacpp",
@@ -60,7 +60,7 @@ ENGINES: dict[str, EngineSpec] = {
             "llamacpp",
             ("xllamacpp",),
             ("gguf",),
-            DRAWS | {"json_schema"},
+            DRAWS | {"json_schema", "lookup"},
             (("libgomp.so.1", "apt install libgomp1"),),  # a slim container has none
         ),
         EngineSpec(
@@ -158,14 +158,16 @@ def start(
     context_tokens: int = CONTEXT_TOKENS,
     limit_s: float = LIMIT_S,
     exact: bool = False,
+    lookup: bool = False,
     quiet: bool = False,
 ) -> Engine:
     """A loaded engine in a process of its own.
 
     `callers` requests advance at once, each with room for `context_tokens`, prompt and answer together.
     `exact` asks an engine that gives it to round nothing; it is slower. Silence of `limit_s` seconds
-    while it has work counts as hung, and the process is killed. `quiet` throws away what the engine's library
-    prints, which may quote a prompt, instead of keeping its last words for the error.
+    while it has work counts as hung, and the process is killed. `lookup` has it propose words of the prompt
+    and check several at once: the same answers, sooner where they quote. `quiet` throws away what the
+    engine's library prints, which may quote a prompt, instead of keeping its last words for the error.
     Raises MissingPackage, SourceError for a damaged file, EngineError, EngineCrashed or EngineHung.
     """
     from .process import EngineProcess
@@ -176,8 +178,14 @@ def start(
         raise MissingPackage(why.partition(":")[0], try_=why.partition(": ")[2])
     if exact and "exact" not in found.gives:
         raise EngineError(f"the engine {name} cannot run exactly", try_="openvino or torch")
+    if lookup and "lookup" not in found.gives:
+        raise EngineError(
+            f"the engine {name} cannot propose words of the prompt", try_="openvino or llamacpp"
+        )
     _check(found, model)
     options = {"threads": threads, "callers": callers, "context_tokens": context_tokens, "exact": exact}
+    if lookup:
+        options["lookup"] = True
     return EngineProcess(found, model, options, limit_s=limit_s, quiet=quiet)
 
 

@@ -25,11 +25,29 @@ EXACT = {
 BATCH_TOKENS = 512  # prompt tokens taken in one step: more delays the other callers' next token
 
 
-def start(model: Path, *, threads: int, callers: int, context_tokens: int, exact: bool = False) -> Engine:
-    """The engine on a GGUF file."""
-    properties = EXACT if exact else None
+# Prompt-lookup decoding: where the last two tokens stand in the prompt, the ten that follow there are
+# proposed. On pydesk, int8, two cores with VNNI: 64 answers in 9.1 s alone and 5.9 s at 8 callers, against
+# 14.4 and 7.6 s without; 3 tokens matched or 5 proposed gave less, 16 no more.
+PROPOSED, MATCHED = 10, 2
+
+
+def start(
+    model: Path,
+    *,
+    threads: int,
+    callers: int,
+    context_tokens: int,
+    exact: bool = False,
+    lookup: bool = False,
+) -> Engine:
+    """The engine on a GGUF file, or a folder in OpenVINO's own format."""
     return OpenVino(
-        model, threads=threads, callers=callers, context_tokens=context_tokens, properties=properties
+        model,
+        threads=threads,
+        callers=callers,
+        context_tokens=context_tokens,
+        properties=EXACT if exact else None,
+        lookup=lookup,
     )
 
 
@@ -49,7 +67,9 @@ class OpenVino:
         properties: Mapping[str, Any] | None = None,
         batch_tokens: int = BATCH_TOKENS,
         prefix_caching: bool = False,
+        lookup: bool = False,
     ) -> None:
+        self._lookup = lookup
         self._genai = need("openvino_genai", extra="openvino", for_="the engine openvino")
         openvino = need("openvino", extra="openvino", for_="the engine openvino")
         import numpy
@@ -63,6 +83,8 @@ class OpenVino:
         # One block more a caller: a block is taken before its first token is known.
         scheduler.num_kv_blocks = callers * (math.ceil(context_tokens / BLOCK_TOKENS) + 1)
         asked = {"INFERENCE_NUM_THREADS": threads, **(properties or {})}
+        if lookup:
+            asked["prompt_lookup"] = True
         try:
             self._pipeline = self._genai.ContinuousBatchingPipeline(
                 str(model), scheduler, "CPU", asked, {}, {}
@@ -144,6 +166,8 @@ class OpenVino:
         config.max_new_tokens = max_tokens
         config.do_sample = False
         config.apply_chat_template = False
+        if self._lookup:
+            config.num_assistant_tokens, config.max_ngram_size = PROPOSED, MATCHED
         if stop:  # naming the end token keeps OpenVINO from adding the file's own
             config.eos_token_id = stop[0]
             config.stop_token_ids = set(stop)

@@ -23,6 +23,7 @@ TYPICAL_S: dict[str, tuple[float, float]] = {
     "verify.reference": (178, 233),
     "verify.measure": (1000, 1460),
     "verify.race": (102, 230),
+    "verify.lookup": (35, 80),
     "release.choose": (2, 2),
 }
 TYPICAL_TPS = (420, 190)  # of tuning the example's base

@@ -27,9 +27,11 @@ from ..release import (
 )
 from ..release.settings import CHOOSE, ChooseSettings, Gate
 from ..verify.settings import (
+    LOOKUP,
     PROBE,
     RACE,
     Fidelity,
+    LookupSettings,
     ProbeSettings,
     RaceSettings,
 )
@@ -99,6 +101,7 @@ def search(project: Project, material: Material, yard: Yard) -> Line[Record]:
     race = yield from _race(measure, measured)
     times = raced(race[0]) if race else {}
     winner = pick([verdict(record, price, times, probed(behaved)) for record in measured], gates).winner
+    looked_up = yield from _looked_up(measure, winner)
     reports: tuple[Record, ...] = ()
     earlier = 0
     if winner and material.has_pairs:
@@ -119,6 +122,7 @@ def search(project: Project, material: Material, yard: Yard) -> Line[Record]:
     inputs = {
         "verdicts": (*screens, *partials, *measured),
         "race": race,
+        "lookup": looked_up,
         "probes": tuple(behaved),
         "report": reports,
         "candidates": tuple({file.candidate.id: file.candidate for file, _ in screened.values()}.values()),
@@ -260,6 +264,23 @@ def _race(measure: Measure, fulls: Sequence[Record]) -> Line[tuple[Record, ...]]
     for name in names:
         measured_with |= engines.versions(name)
     return (yield (Node(RACE, settings, inputs, measured_with=measured_with),))
+
+
+def _looked_up(measure: Measure, winner: Verdict | None) -> Line[tuple[Record, ...]]:
+    """Whether the winner answers sooner with words of the prompt proposed, where its engine can do that."""
+    if not winner or not winner.has_pairs or "lookup" not in engines.ENGINES[winner.engine].gives:
+        return ()
+    settings = LookupSettings(
+        engine=winner.engine,
+        threads=winner.threads,
+        callers=measure.mix.callers,
+        seed=measure.project.seed,
+    )
+    candidate = measure.candidates[winner.candidate]
+    inputs = {"candidate": (candidate,), "corpus": (measure.material.corpus,)}
+    measured_with = {"machine": machine.this().id, **engines.versions(winner.engine)}
+    label = f"{candidate.settings['file']} on {winner.engine}"
+    return (yield (Node(LOOKUP, settings, inputs, measured_with=measured_with, label=label),))
 
 
 def _on_report(

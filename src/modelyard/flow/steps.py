@@ -9,13 +9,13 @@ from ..records.shapes import Step
 from ..release.settings import CHOOSE
 from ..train.settings import BASE, SEARCH, TUNE
 from ..verify.probes import chosen
-from ..verify.settings import MEASURE, PROBE, RACE, REFERENCE
+from ..verify.settings import LOOKUP, MEASURE, PROBE, RACE, REFERENCE
 
 STEPS: dict[str, Step] = {
     step.name: step
     for step in (
         *(ANSWER, PREPARE, INDEX, BASE, TUNE, SEARCH, PRUNE),
-        *(CONVERT, REFERENCE, MEASURE, PROBE, RACE, CHOOSE),
+        *(CONVERT, REFERENCE, MEASURE, PROBE, RACE, LOOKUP, CHOOSE),
     )
 }
 
@@ -56,5 +56,6 @@ NOUNS: dict[str, str] = {
     "verdict": MEASURE.name,
     "probe": PROBE.name,
     "race": RACE.name,
+    "lookup": LOOKUP.name,
     "release": CHOOSE.name,
 }

@@ -79,6 +79,13 @@ FACTS: dict[str, Meaning] = {
         "loss without the groups of smallest weights minus that without the least important, paired",
         "high",
     ),
+    "lookup.same": Meaning("share", "answers whose tokens are the same with prompt lookup", "high"),
+    "lookup.speedup.c1": Meaning(
+        "ratio", "seconds of an answer without prompt lookup to those with it, one caller", "high"
+    ),
+    "lookup.speedup.mix": Meaning(
+        "ratio", "seconds of an answer without prompt lookup to those with it, the mix's callers", "high"
+    ),
     "candidate.size_mib": Meaning("MiB", "size of the model file", "low"),
     "quality.task": Meaning("share", "macro mean of answerable and unanswerable", "high"),
     "quality.answerable": Meaning("share", "right answers where the passage states one", "high"),

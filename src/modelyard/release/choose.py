@@ -105,6 +105,21 @@ def raced(record: Record) -> Raced:
     }
 
 
+def looks_up(facts: Mapping[str, Fact]) -> bool:
+    """Whether verify.lookup found prompt lookup worth serving with: every answer the same, sooner for one
+    caller for certain, and no slower with the mix's callers.
+    """
+    same, alone, together = (facts.get(f"lookup.{name}") for name in ("same", "speedup.c1", "speedup.mix"))
+    return (
+        same is not None
+        and same.value == 1
+        and alone is not None
+        and (alone.low or 0) > 1
+        and together is not None
+        and (together.value or 0) >= 1 / EQUAL_COST
+    )
+
+
 def verdict(record: Record, price: Price, race: Raced | None = None, probes: Raced | None = None) -> Verdict:
     """A record of verify.measure as a verdict, its cost at `price`.
 

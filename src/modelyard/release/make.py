@@ -1,7 +1,7 @@
 """release.choose: one verdict and its index become the folder that is served, or a refusal says why not.
 
-Reads verdicts (screens and fulls), their race, the winner's verdict on `report`, the candidates, the corpus
-(whose rights the card names) and perhaps an index; writes the release.
+Reads verdicts (screens and fulls), their race, the winner's lookup and its verdict on `report`, the
+candidates, the corpus (whose rights the card names) and perhaps an index; writes the release.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ..errors import RecordError, Refused
 from ..records.digest import canonical
 from ..records.shapes import Choice, Fact, Inputs, Output, Record, Workspace, fact_json
 from . import card, picture
-from .choose import Outcome, Pick, Verdict, outcomes, pick, probed, raced, verdict
+from .choose import Outcome, Pick, Verdict, looks_up, outcomes, pick, probed, raced, verdict
 from .cost import Price
 from .files import place, write_sums
 from .gates import Judgement, always, judge
@@ -48,6 +48,8 @@ def run(settings: ChooseSettings, inputs: Inputs, workspace: Workspace) -> Outpu
     report = _report(winner, on_report)
     candidate = _candidate(winner, inputs)
     facts = reported(winner, report)
+    for record in inputs.all("lookup"):
+        facts |= record.facts
     judgements = judge(facts, {**always(winner.limits), **settings.gates})
     if any(not judgement.passed for judgement in judgements):
         lost = Outcome(report or winner, tuple(j for j in judgements if not j.passed), "a gate")
@@ -90,7 +92,11 @@ def run(settings: ChooseSettings, inputs: Inputs, workspace: Workspace) -> Outpu
     (workspace.out / "README.md").write_text(text, "utf-8")
     (workspace.out / picture.NAME).write_text(drawn, "utf-8")
     write_sums(workspace.out)
-    return Output(facts, (Choice("winner", winner.label, choice.why),))
+    choices = [Choice("winner", winner.label, choice.why)]
+    if inputs.all("lookup"):
+        worth = "the same answers, sooner" if told["lookup"] else "not the same, or not sooner for certain"
+        choices.append(Choice("prompt lookup", "on" if told["lookup"] else "off", worth))
+    return Output(facts, tuple(choices))
 
 
 def _advice(every: Sequence[Outcome]) -> str:
@@ -160,6 +166,7 @@ def _told(
         "project": settings.project,
         "engine": winner.engine,
         "threads": winner.threads,
+        "lookup": looks_up(facts),
         "recipe": winner.recipe,
         "task": settings.task,
         "ground": settings.ground if index else None,

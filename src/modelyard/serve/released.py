@@ -35,6 +35,8 @@ class Released:
     """Seconds since 1970 when it was made."""
     engine: str
     threads: int
+    lookup: bool
+    """Whether the engine proposes words of the prompt."""
     answer_tokens: int
     """Tokens that an answer may have when the client does not say: few, so that little is reserved."""
     context_tokens: int
@@ -69,6 +71,7 @@ def load(yard: Yard, id: str, *, context_tokens: int, signed_by: str | None = No
         created=int(datetime.fromisoformat(record.ended).timestamp()),
         engine=told["engine"],
         threads=told["threads"],
+        lookup=told.get("lookup", False),
         answer_tokens=_answer_tokens(told),
         context_tokens=min(context_tokens, limit or context_tokens),
         prompter=prompter,

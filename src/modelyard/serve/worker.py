@@ -94,6 +94,7 @@ class Worker:
             released.engine,
             engines.model_path(released.folder),
             threads=released.threads,
+            lookup=released.lookup,
             callers=self._callers,
             context_tokens=released.context_tokens + SPARE_TOKENS,
             limit_s=self._silence_s,

@@ -65,7 +65,7 @@ def run(settings: MeasureSettings, inputs: Inputs, workspace: Workspace) -> Outp
     items_forced = forced.load(reference.folder / "forced.json")
     pairs = items(read_jsonl(corpus.folder / f"pairs.{split}.jsonl"))
     asked = choose(pairs, settings.items, seed=settings.seed) if settings.items else []
-    p99, cap, why_cap = _cap(prompter, corpus, pairs)
+    p99, cap, why_cap = longest_answer(prompter, corpus, pairs)
     index, why_not_grounded = _index(settings, inputs)
     try:
         plan = quality.plan(prompter, asked, index, settings.passages)
@@ -149,7 +149,7 @@ def _index(settings: MeasureSettings, inputs: Inputs) -> tuple[Bm25 | None, str]
     return Bm25.load(inputs.one("index").folder), ""
 
 
-def _cap(prompter: Prompter, corpus: Record, asked: Sequence[Item]) -> tuple[int | None, int, str]:
+def longest_answer(prompter: Prompter, corpus: Record, asked: Sequence[Item]) -> tuple[int | None, int, str]:
     """p99 of the right answers' length, the cap that follows from it, and the reason of the cap."""
     train = items(read_jsonl(corpus.folder / "pairs.train.jsonl"))
     p99 = quality.answer_tokens(prompter, train or asked)

@@ -13,6 +13,7 @@ REFERENCE = Step("verify.reference", 2, "modelyard.verify.reference:run")
 MEASURE = Step("verify.measure", 4, "modelyard.verify.measure:run", measures=True)
 PROBE = Step("verify.probe", 1, "modelyard.verify.probe:run", measures=True)
 RACE = Step("verify.race", 1, "modelyard.verify.race:run", measures=True)
+LOOKUP = Step("verify.lookup", 1, "modelyard.verify.lookup:run", measures=True)
 
 Fidelity = Literal["screen", "partial", "full", "report"]
 Score = Literal["exact_match", "f1"]
@@ -72,6 +73,22 @@ class RaceSettings(Settings):
     threads: int = Field(ge=1)
     """Threads of each engine."""
     mix: Mix
+    silence_s: float = Field(default=120.0, gt=0)
+    """An engine without a sign of life for so long counts as hung."""
+    seed: int = 0
+
+
+class LookupSettings(Settings):
+    """What verify.lookup is told: one candidate on one engine that has prompt-lookup decoding."""
+
+    engine: str
+    """A name of engines.ENGINES."""
+    threads: int = Field(ge=1)
+    """Threads of the engine."""
+    callers: int = Field(ge=1)
+    """Callers of the project's mix."""
+    items: int = Field(default=32, ge=4)
+    """Pairs of select that are asked, with and without."""
     silence_s: float = Field(default=120.0, gt=0)
     """An engine without a sign of life for so long counts as hung."""
     seed: int = 0
