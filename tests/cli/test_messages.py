@@ -110,7 +110,7 @@ def raised() -> set[str]:
 
 def is_command(text: str) -> bool:
     """Something to type and nothing else, the same in every language."""
-    return bool(re.fullmatch(r"`(modelyard|up) [^`]+`|(modelyard|pip|--)[^,;`]*", text))
+    return bool(re.fullmatch(r"`(modelyard|up) [^`]+`|(modelyard|pip|export|--)[^,;`]*", text))
 
 
 def test_every_sentence_of_an_error_is_there_in_chinese() -> None:

@@ -230,7 +230,9 @@ def test_a_missing_library_of_the_system_names_its_package(monkeypatch: pytest.M
         return CDLL(name)
 
     monkeypatch.setattr("modelyard.engines.menu.ctypes.CDLL", load)
-    assert missing("llamacpp") == "the engine llamacpp needs libgomp.so.1: apt install libgomp1"
+    found = missing("llamacpp")
+    assert found
+    assert (found.what, found.try_) == ("the engine llamacpp needs libgomp.so.1", "apt install libgomp1")
 
 
 def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,7 +242,9 @@ def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> N
         raise menu.PackageNotFoundError(package)
 
     monkeypatch.setattr(menu, "version", absent)
-    assert "pip install 'modelyard[openvino]'" in (missing("openvino") or "")
+    found = missing("openvino")
+    assert found
+    assert found.try_ == "pip install 'modelyard[openvino]'"
     assert versions("llamacpp") == {"xllamacpp": "absent"}
     with pytest.raises(MissingPackage, match=r"modelyard\[llamacpp\]"):
         start("llamacpp", Path("x"), threads=1, callers=1)

@@ -132,14 +132,14 @@ def _engines() -> list[Check]:
     for name in engines.ENGINES:
         lacking = engines.missing(name)
         if lacking:
-            checks.append(Check(f"engine {name}", "missing", "", lacking))
+            checks.append(Check(f"engine {name}", "missing", lacking.what, lacking.try_))
         else:
             found = ", ".join(f"{package} {number}" for package, number in engines.versions(name).items())
             checks.append(Check(f"engine {name}", "ok", found))
             checks += _devices(name)
     for file in ("openvino", "onnx"):
         if lacking := missing(file):
-            checks.append(Check(f"converting to {file}", "missing", "", lacking))
+            checks.append(Check(f"converting to {file}", "missing", lacking.what, lacking.try_))
     return checks
 
 

@@ -132,20 +132,22 @@ def versions(name: str) -> dict[str, str]:
     }
 
 
-def missing(name: str) -> str | None:
-    """Why an engine cannot run here, with the line that installs what it lacks; None when it can."""
+def missing(name: str) -> MissingPackage | None:
+    """Why an engine cannot run here, and what installs what it lacks; None when it can."""
     found = spec(name)
     if found.environment:
         install = environments.missing(found.environment)
-        return f"the engine {name} needs an environment of its own: {install}" if install else None
+        what = f"the engine {name} needs an environment of its own"
+        return MissingPackage(what, try_=install) if install else None
     absent = [package for package in found.packages if _version(package) is None]
     if absent:
-        return f"the engine {name} needs {', '.join(absent)}: pip install 'modelyard[{found.extra}]'"
+        what = f"the engine {name} needs {', '.join(absent)}"
+        return MissingPackage(what, try_=f"pip install 'modelyard[{found.extra}]'")
     for library, install in found.libraries:
         try:
             ctypes.CDLL(library)
         except OSError:
-            return f"the engine {name} needs {library}: {install}"
+            return MissingPackage(f"the engine {name} needs {library}", try_=install)
     return None
 
 
@@ -173,9 +175,9 @@ def start(
     from .process import EngineProcess
 
     found = spec(name)
-    why = missing(name)
-    if why is not None:
-        raise MissingPackage(why.partition(":")[0], try_=why.partition(": ")[2])
+    lacking = missing(name)
+    if lacking is not None:
+        raise lacking
     if exact and "exact" not in found.gives:
         raise EngineError(f"the engine {name} cannot run exactly", try_="openvino or torch")
     if lookup and "lookup" not in found.gives:

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from .. import engines, machine
-from ..errors import MissingPackage
 from ..optimize.settings import UNQUANTISED, ConvertSettings
 from ..project import Project
 from ..records.clock import today
@@ -141,7 +140,7 @@ def usable_engines(project: Project) -> list[str]:
     lacking = {name: engines.missing(name) for name in project.release.engines or SERVING}
     absent = [why for why in lacking.values() if why]
     if absent and (project.release.engines or len(absent) == len(lacking)):
-        raise MissingPackage(absent[0], try_=absent[0].partition(": ")[2])
+        raise absent[0]
     remote = ("remote",) if project.release.remote else ()
     return [*(name for name, why in lacking.items() if not why), *remote]
 

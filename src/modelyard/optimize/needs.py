@@ -12,19 +12,20 @@ CONVERTERS = {  # by format, distributions; none is imported into our process
 }
 
 
-def missing(file: str) -> str | None:
-    """Why a file such as "onnx int4" cannot be made here, with the line that installs what lacks."""
+def missing(file: str) -> MissingPackage | None:
+    """Why a file such as "onnx int4" cannot be made here, and what installs what lacks; None when it can."""
     form = file.partition(" ")[0]
     absent = [package for package in CONVERTERS.get(form, ()) if not _installed(package)]
     if not absent:
         return None
-    return f"converting to {form} needs {', '.join(absent)}: pip install 'modelyard[{form},convert]'"
+    what = f"converting to {form} needs {', '.join(absent)}"
+    return MissingPackage(what, try_=f"pip install 'modelyard[{form},convert]'")
 
 
 def check(file: str) -> None:
     """Raises MissingPackage where `missing` tells of something."""
-    if why := missing(file):
-        raise MissingPackage(why.partition(":")[0], try_=why.partition(": ")[2])
+    if lacking := missing(file):
+        raise lacking
 
 
 def _installed(package: str) -> bool:
