@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .. import machine
 from ..errors import EngineError, need
 from .protocol import Engine, Event, Finish, Request
 
@@ -22,6 +23,10 @@ EXACT = {
     "KV_CACHE_PRECISION": "f32",
     "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
 }
+# Activations that meet quantised weights are rounded in groups, of 32 unless told. OpenVINO's own format rounds
+# weights by row or by 64: with groups of 64 and VNNI, int8 answers 13% more a second at 8 callers and 15% more
+# alone, int4 10% more. GGUF's blocks of 32 lose a fifth by it.
+OWN_GROUP = {"DYNAMIC_QUANTIZATION_GROUP_SIZE": "64"}
 BATCH_TOKENS = 512  # prompt tokens taken in one step: more delays the other callers' next token
 
 
@@ -46,9 +51,13 @@ def start(
         threads=threads,
         callers=callers,
         context_tokens=context_tokens,
-        properties=EXACT if exact else None,
+        properties=EXACT if exact else _rounding(model),
         lookup=lookup,
     )
+
+
+def _rounding(model: Path) -> dict[str, str]:
+    return OWN_GROUP if model.is_dir() and {"avx512_vnni", "avx_vnni"} & machine.features() else {}
 
 
 class OpenVino:
