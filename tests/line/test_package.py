@@ -128,8 +128,11 @@ def test_a_package_holds_the_release_alone_and_is_taken_in_elsewhere(
     there.mkdir()
     elsewhere = Command(there, monkeypatch, capsys)
     assert elsewhere("restore", str(out / "release")).code == 0
+    packed = {path: path.stat().st_mtime_ns for path in (out / "release").rglob("*")}
     added = elsewhere("release", "add", str(out / "release"), "--json").json["result"]
     assert (added["release"], added["before"]) == (mine.id, mine.id)
+    # An image's files are read, by a user who may not write them.
+    assert {path: path.stat().st_mtime_ns for path in (out / "release").rglob("*")} == packed
     assert elsewhere("try", "What does the anvil cost?", "--json").code == 0
     assert elsewhere("audit", "verify").code == 0
     bill = json.loads((out / "bom.json").read_text("utf-8"))

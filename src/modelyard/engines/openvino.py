@@ -23,9 +23,9 @@ EXACT = {
     "KV_CACHE_PRECISION": "f32",
     "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
 }
-# Activations that meet quantised weights are rounded in groups, of 32 unless told. OpenVINO's own format rounds
-# weights by row or by 64: with groups of 64 and VNNI, int8 answers 13% more a second at 8 callers and 15% more
-# alone, int4 10% more. GGUF's blocks of 32 lose a fifth by it.
+# Activations that meet quantised weights are rounded in groups, of 32 unless told. OpenVINO's own format
+# rounds weights by row or by 64: with groups of 64 and VNNI, int8 answers 13% more a second at 8 callers and
+# 15% more alone, int4 10% more. GGUF's blocks of 32 lose a fifth by it.
 OWN_GROUP = {"DYNAMIC_QUANTIZATION_GROUP_SIZE": "64"}
 BATCH_TOKENS = 512  # prompt tokens taken in one step: more delays the other callers' next token
 

@@ -21,8 +21,10 @@ PACKAGE = Path(__file__).parents[1]
 TEMPLATE = Path(__file__).with_name("Dockerfile.jinja")
 ENTRY = Path(__file__).with_name("entry.sh")
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc")
+BUILDAH = ("buildah", "--storage-driver", "vfs")
 BUILDERS = {
-    "buildah": ["buildah", "--storage-driver", "vfs", "bud", "--isolation", "chroot", "--layers"],
+    # In Docker's format, for that of the OCI has no health check.
+    "buildah": [*BUILDAH, "bud", "--isolation", "chroot", "--layers", "--format", "docker"],
     "docker": ["docker", "build"],
 }
 
@@ -58,6 +60,8 @@ def write(yard: Yard, release: Record, project_file: Path, to: Path, *, base: st
         dockerfile(base=base, project=told["project"], release=release.id, libraries=list(spec.libraries)),
         "utf-8",
     )
+    for path in (to, *to.rglob("*")):  # anybody may read it; a chmod in the image would store it twice
+        path.chmod(path.stat().st_mode | (0o555 if path.is_dir() else 0o444))
     return packages
 
 

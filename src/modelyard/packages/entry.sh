@@ -1,6 +1,6 @@
 #!/bin/sh
 # In the container: a project in /data, which a newer image's release is added to, served on port 8000.
-# With arguments it is the command: `docker exec ID /opt/modelyard/entry.sh keys add NAME`.
+# With arguments it is the command: `docker exec ID /opt/modelyard/entry.sh keys create --customer NAME --plan PLAN`.
 set -e
 cd /data
 if [ "$#" -gt 0 ]; then

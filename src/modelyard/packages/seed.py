@@ -11,6 +11,7 @@ from ..errors import ProjectError
 from ..records import backup
 from ..records.digest import file_sha256
 from ..records.shapes import Record
+from ..records.store import Store
 from ..records.yard import Yard
 from ..signing import signatures
 
@@ -36,7 +37,18 @@ def add(start: Path, yard: Yard) -> Record:
         raise ProjectError(
             "this folder holds no release", where=str(start), try_="what `modelyard package` made"
         )
-    other = Yard(start)
+    with tempfile.TemporaryDirectory(dir=yard.root) as place:
+        # A ledger that is opened is written to, and nobody may write into an image.
+        shutil.copyfile(start / "yard.db", Path(place) / "yard.db")
+        other = Yard(Path(place))
+        other.store = Store(start)
+        try:
+            return _taken(start, other, yard)
+        finally:
+            other.ledger.close()
+
+
+def _taken(start: Path, other: Yard, yard: Yard) -> Record:
     found = other.find(step=RELEASE)
     if len(found) != 1:
         raise ProjectError(

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Row, create_engine, delete, event, insert, se
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 from .. import __version__
-from ..errors import Busy, NoRoom, RecordError
+from ..errors import Busy, NoRoom, ProjectError, RecordError
 from . import audit
 from .shapes import Choice, Fact, FileEntry, Record, fact_json
 from .store import Store
@@ -190,6 +190,12 @@ def _explain(error: DatabaseError, path: Path) -> Exception:
     if "full" in text:
         return NoRoom(
             "the disk is full", where=str(path), try_="free some space, then the same command again"
+        )
+    if "readonly" in text:
+        return ProjectError(
+            "the yard cannot be written to",
+            where=str(path),
+            try_="run as its owner, on a disk that takes writes",
         )
     if "malformed" in text or "not a database" in text or "disk I/O" in text:
         return RecordError(f"the ledger is damaged: {text}", where=str(path), try_="restore it from a backup")
