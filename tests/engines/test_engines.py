@@ -146,6 +146,22 @@ def test_words_of_the_prompt_proposed_change_no_answer(name: str, places: dict[s
     quick.close()
 
 
+def test_openvino_reads_a_file_that_its_user_may_not_write(
+    files: dict[str, Path], torch: dict[str, TorchEngine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root may write anywhere, so the answer of the system is given here; the copy is real."""
+    from modelyard.engines import openvino
+
+    opened: list[str] = []
+    monkeypatch.setattr(openvino.os, "access", lambda path, mode: opened.append(str(path)))
+    engine = openvino.OpenVino(
+        files["F16"], threads=1, callers=1, context_tokens=64, properties=openvino.EXACT
+    )
+    assert opened == [str(files["F16"])]
+    assert apart(engine, torch["gguf F16"]) < 0.001
+    engine.close()
+
+
 def test_an_engine_that_cannot_look_up_says_so(folders: dict[str, Path]) -> None:
     with pytest.raises(EngineError, match="words of the prompt"):
         start("onnx", folders["onnx int8"], threads=1, callers=1, lookup=True)

@@ -5,15 +5,17 @@ It needs buildah, a base image (MODELYARD_BASE) and a package index: docs/packag
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import shutil
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.line.conftest import Made
@@ -21,7 +23,6 @@ from tests.line.conftest import Made
 from modelyard.packages.docker import BUILDAH
 
 BASE = os.environ.get("MODELYARD_BASE", "")
-URL = "http://127.0.0.1:8000"
 MOST_MB = 600
 
 pytestmark = [
@@ -54,11 +55,13 @@ def test_the_image_answers_as_its_own_user_and_writes_nowhere_else(container: st
     assert size / 1e6 < MOST_MB
     assert not list(root.rglob("dist-packages/torch"))
     run = [*BUILDAH, "run", "--isolation", "chroot", container, "--"]
-    server = subprocess.Popen([*run, "/opt/modelyard/entry.sh"], stderr=subprocess.DEVNULL)
+    server = subprocess.Popen([*run, "/opt/modelyard/entry.sh"])
     try:
         wait()
-        entry = [*run, "/opt/modelyard/entry.sh", "keys", "create", "--customer", "acme", "--json"]
-        made = subprocess.run(entry, capture_output=True, text=True, check=True).stdout
+        entry = [*run, "/opt/modelyard/entry.sh"]
+        subprocess.run([*entry, "customers", "add", "acme", "--currency", "USD"], check=True)
+        create = [*entry, "keys", "create", "--customer", "acme", "--json"]
+        made = subprocess.run(create, capture_output=True, text=True, check=True).stdout
         key = json.loads(made)["result"]["key"]
         assert ask(key)["usage"]["total_tokens"] >= 0
         users = [process for process in Path("/proc").glob("[0-9]*") if serves(process)]
@@ -97,18 +100,25 @@ def serves(process: Path) -> bool:
 def wait() -> None:
     """Until the service says that it is healthy."""
     for _ in range(60):
-        try:
-            with urllib.request.urlopen(f"{URL}/health", timeout=2):
+        with suppress(OSError, http.client.HTTPException):
+            if say("GET", "/health") is not None:
                 return
-        except OSError:
-            time.sleep(1)
+        time.sleep(1)
     raise AssertionError("the service did not start")
 
 
-def ask(key: str) -> dict[str, dict[str, int]]:
-    body = {"model": "desk", "messages": [{"role": "user", "content": "What does the anvil cost?"}]}
+def ask(key: str) -> Any:
+    """The answer to a question."""
+    messages = [{"role": "user", "content": "What does the anvil cost?"}]
+    return say("POST", "/v1/chat/completions", {"model": "desk", "messages": messages}, key)
+
+
+def say(method: str, path: str, body: object = None, key: str = "") -> Any:
+    """The JSON that the service answers; None for another status than 200."""
+    link = http.client.HTTPConnection("127.0.0.1", 8000, timeout=60)
     headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
-    request = urllib.request.Request(f"{URL}/v1/chat/completions", json.dumps(body).encode(), headers)
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        told: dict[str, dict[str, int]] = json.load(answer)
-        return told
+    link.request(method, path, None if body is None else json.dumps(body), headers)
+    answer = link.getresponse()
+    said = answer.read()
+    link.close()
+    return json.loads(said) if answer.status == http.HTTPStatus.OK else None

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
 import resource
 import secrets
+import shutil
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,6 +60,26 @@ def start(
     )
 
 
+@contextmanager
+def _writable(model: Path) -> Iterator[Path]:
+    """A path to the same bytes that may be opened for writing: OpenVINO's reader of GGUF asks for that,
+    though it writes nothing, and a yard's files are for reading. A copy in memory, for as long as it is read.
+    """
+    if model.is_dir() or os.access(model, os.W_OK):
+        yield model
+        return
+    copy = os.memfd_create(model.name)
+    try:
+        with model.open("rb") as source, open(copy, "wb", closefd=False) as target:
+            shutil.copyfileobj(source, target)
+        with tempfile.TemporaryDirectory() as place:
+            link = Path(place) / model.name  # by its ending the reader knows what it is
+            link.symlink_to(f"/proc/{os.getpid()}/fd/{copy}")
+            yield link
+    finally:
+        os.close(copy)
+
+
 def _rounding(model: Path) -> dict[str, str]:
     return OWN_GROUP if model.is_dir() and {"avx512_vnni", "avx_vnni"} & machine.features() else {}
 
@@ -95,9 +119,10 @@ class OpenVino:
         if lookup:
             asked["prompt_lookup"] = True
         try:
-            self._pipeline = self._genai.ContinuousBatchingPipeline(
-                str(model), scheduler, "CPU", asked, {}, {}
-            )
+            with _writable(model) as path:
+                self._pipeline = self._genai.ContinuousBatchingPipeline(
+                    str(path), scheduler, "CPU", asked, {}, {}
+                )
         except (RuntimeError, IndexError, ValueError) as error:
             raise EngineError(
                 f"openvino cannot load the file: {_last_line(error)}",
