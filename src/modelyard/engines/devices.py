@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable
+
+from .process import QUIET
 
 NO_DEVICES = ("AzureExecutionProvider",)  # ONNX Runtime's list also has a client for a service
 
@@ -11,8 +14,9 @@ NO_DEVICES = ("AzureExecutionProvider",)  # ONNX Runtime's list also has a clien
 def devices(name: str) -> tuple[str, ...]:
     """What an installed engine sees, such as ("CPU", "GPU"); empty where its library does not tell.
 
-    Loads that library; what it raises while it looks counts as silence.
+    Loads that library, which is told to call nobody; what it raises while it looks counts as silence.
     """
+    os.environ |= QUIET
     try:
         return tuple(_ASKED[name]()) if name in _ASKED else ()
     except Exception:  # noqa: BLE001  (a driver that is half there raises anything)

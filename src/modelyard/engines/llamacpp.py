@@ -126,6 +126,8 @@ class LlamaServer(Streams):
 class LlamaCpp(LlamaServer):
     """The server in this process."""
 
+    gives = LlamaServer.gives | {"lookup"}
+
     def __init__(
         self,
         model: Path,

@@ -88,7 +88,7 @@ class OpenVino:
     """All requests under way advance together, one token a step."""
 
     name = "openvino"
-    gives = frozenset({"prompt_logprobs", "exact", "sampling", "seed", "logprobs", "json_schema"})
+    gives = frozenset({"prompt_logprobs", "exact", "sampling", "seed", "logprobs", "json_schema", "lookup"})
 
     def __init__(
         self,

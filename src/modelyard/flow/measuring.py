@@ -10,10 +10,7 @@ from .. import engines, machine
 from ..project import Project
 from ..records.shapes import Record, SourceFiles
 from ..release import Verdict
-from ..release.settings import Gate
-from ..verify.items import items, read_jsonl
-from ..verify.power import enough
-from ..verify.settings import MEASURE, SPLIT, Fidelity, MeasureSettings, Mix, Score
+from ..verify.settings import MEASURE, Fidelity, MeasureSettings, Mix, Score
 from .files import File
 from .node import Node
 
@@ -67,6 +64,7 @@ class Measure:
 
     project: Project
     material: Material
+    max_loss: float | None = None  # that a gate allows
     candidates: dict[str, Record] = field(default_factory=dict)  # all that were measured, by id
 
     @property
@@ -78,21 +76,11 @@ class Measure:
         asked = self.project.release.mix
         return Mix(callers=asked.callers, input_tokens=asked.input_tokens, output_tokens=asked.output_tokens)
 
-    def items(self, fidelity: Fidelity, gates: Mapping[str, Gate], verdicts: Sequence[Verdict]) -> int:
-        """How many pairs to ask: as many as the slowest of `verdicts` answers in its time, by fifties, and in
-        any case so many that a gate on loss can be decided.
-        """
-        most = ITEMS[fidelity]
+    def items(self, fidelity: Fidelity, verdicts: Sequence[Verdict]) -> int:
+        """How many pairs to ask: as many as the slowest of `verdicts` answers in its time, by fifties."""
         rates = [1000 / seconds for v in verdicts if (seconds := v.number("speed.s_per_1k_answers", 0)) > 0]
-        count = (
-            min(most, max(FEWEST_ITEMS, int(SECONDS[fidelity] * min(rates)) // 50 * 50)) if rates else most
-        )
-        limits = [gate.limit for gate in gates.values() if gate.kind == "max_loss"]
-        if not limits or not self.material.has_pairs:
-            return count
-        pool = items(read_jsonl(self.material.corpus.folder / f"pairs.{SPLIT[fidelity]}.jsonl"))
-        least = enough(pool, min(limits), fewest=FEWEST_ITEMS, most=most, seed=self.project.seed)
-        return max(count, least)
+        in_time = int(SECONDS[fidelity] * min(rates)) // 50 * 50 if rates else ITEMS[fidelity]
+        return min(ITEMS[fidelity], max(FEWEST_ITEMS, in_time))
 
     def again(self, screened: Screened, v: Verdict, fidelity: Fidelity, items: int, **options: Any) -> Node:
         """The same file on the same engine as the screen `v`, at another fidelity."""
@@ -118,6 +106,8 @@ class Measure:
             threads=self.threads,
             fidelity=fidelity,
             items=items,
+            max_loss=self.max_loss if fidelity in SECONDS else None,
+            most=ITEMS[fidelity],
             task_score=project.task.score or SCORES[project.task.kind],
             mix=self.mix,
             passages=project.ground.passages if project.ground else 1,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from .. import engines, machine
@@ -24,7 +24,7 @@ from ..release import (
     reference,
     verdict,
 )
-from ..release.settings import CHOOSE, ChooseSettings, Gate
+from ..release.settings import CHOOSE, ChooseSettings
 from ..verify.settings import (
     LOOKUP,
     PROBE,
@@ -59,7 +59,8 @@ def search(project: Project, material: Material, yard: Yard) -> Line[Record]:
     `release.choose` has the last word: it refuses when no candidate holds.
     """
     gates = gates_for(project.release.gates, has_pairs=material.has_pairs, today=today())
-    measure = Measure(project, material)
+    limits = [gate.limit for gate in gates.values() if gate.kind == "max_loss"]
+    measure = Measure(project, material, min(limits, default=None))
     budget = _Budget(project.release.search.minutes)
     price = price_of(project)
     screened, left_out = yield from _screened(measure, budget)
@@ -74,7 +75,7 @@ def search(project: Project, material: Material, yard: Yard) -> Line[Record]:
     waiting = queue([verdict(record, price) for record in partials] or found, gates)[:FULLS]
 
     origin = reference(found) if material.has_pairs else None
-    items = measure.items("full", gates, [*waiting, *([origin] if origin else [])])
+    items = measure.items("full", [*waiting, *([origin] if origin else [])])
     base: tuple[Record, ...] = ()
     against: tuple[Record, ...] = ()
     if waiting and "gain.task" in gates and material.tuned:
@@ -106,7 +107,7 @@ def search(project: Project, material: Material, yard: Yard) -> Line[Record]:
     if winner and material.has_pairs:
         mine = looks.look(material.corpus, screened[winner.what][0].candidate, winner.engine)
         earlier = looks.earlier(yard, mine)
-        reports = yield from _on_report(measure, screened, gates, winner, origin, mine)
+        reports = yield from _on_report(measure, screened, winner, origin, mine)
     choose = ChooseSettings(
         project=project.name,
         gates=gates,
@@ -285,13 +286,12 @@ def _looked_up(measure: Measure, winner: Verdict | None) -> Line[tuple[Record, .
 def _on_report(
     measure: Measure,
     screened: Screened,
-    gates: Mapping[str, Gate],
     winner: Verdict,
     origin: Verdict | None,
     mine: looks.Look,
 ) -> Line[tuple[Record, ...]]:
     """The winner on `report`, after the untuned base and the unquantised file that it is compared with."""
-    items = measure.items("report", gates, [winner, *([origin] if origin else [])])
+    items = measure.items("report", [winner, *([origin] if origin else [])])
     base: tuple[Record, ...] = ()
     against: tuple[Record, ...] = ()
     if measure.material.tuned:

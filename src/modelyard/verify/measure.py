@@ -20,6 +20,7 @@ from ..records.facts import FACTS
 from ..records.shapes import Choice, Fact, Inputs, Output, Record, Workspace
 from . import forced, parity, quality, speed
 from .items import Item, choose, items, read_jsonl
+from .power import enough
 from .settings import SPLIT, MeasureSettings
 
 if TYPE_CHECKING:
@@ -64,7 +65,10 @@ def run(settings: MeasureSettings, inputs: Inputs, workspace: Workspace) -> Outp
     prompter = Prompter(candidate.folder)
     items_forced = forced.load(reference.folder / "forced.json")
     pairs = items(read_jsonl(corpus.folder / f"pairs.{split}.jsonl"))
-    asked = choose(pairs, settings.items, seed=settings.seed) if settings.items else []
+    count = settings.items
+    if count and settings.max_loss is not None:
+        count = enough(pairs, settings.max_loss, fewest=count, most=settings.most, seed=settings.seed)
+    asked = choose(pairs, count, seed=settings.seed) if count else []
     p99, cap, why_cap = longest_answer(prompter, corpus, pairs)
     index, why_not_grounded = _index(settings, inputs)
     try:

@@ -13,13 +13,13 @@ ROOM = 0.75  # of the limit: a file that is a question or two worse than the ref
 def enough(pool: Sequence[Item], limit: float, *, fewest: int, most: int, seed: int) -> int:
     """The fewest questions on which a file that never differs from its reference keeps `limit` with room.
 
-    From `fewest` to `most` by fifties. Where no number does, the one whose bound is least: more questions of
-    the same few groups may tell less, for then the largest groups have most of them.
+    From `fewest` to `most`, if that is more, by fifties. Where no number does, the one whose bound is least:
+    more questions of the same few groups may tell less, for then the largest groups have most of them.
     """
     from .. import intervals
 
     bounds: dict[int, float] = {}
-    for count in range(fewest, most + 1, STEP):
+    for count in range(fewest, max(fewest, most) + 1, STEP):
         asked = choose(pool, count, seed=seed)
         right, kinds, groups = [1.0] * len(asked), [i.answerable for i in asked], [i.group for i in asked]
         bounds[count] = intervals.paired_difference(right, right, kinds, groups).high

@@ -50,7 +50,11 @@ class MeasureSettings(Settings):
     fidelity: Fidelity
     """A screen asks no question, partial and full ask those of `select`, report those of `report`."""
     items: int = Field(ge=0)
-    """Most pairs to ask; none at a screen."""
+    """Pairs to ask; none at a screen."""
+    max_loss: float | None = Field(default=None, ge=0)
+    """The gate on task loss, if there is one: more pairs are asked where that many could not decide it."""
+    most: int = Field(default=0, ge=0)
+    """Most pairs to ask for that."""
     task_score: Score
     """How an answer is scored."""
     mix: Mix
