@@ -11,19 +11,18 @@ from ..records.yard import Yard
 from .steps import left_out
 from .tuning import minutes_of
 
-# Seconds on two cores with native bf16, measured on the example pydesk (bench/results/line.json);
-# the second figure for AVX2 only. The search's own (convert, reference, measure, race) were measured with 13
-# candidates on AVX2, with other work on the cores; the first is that times the ratio of an earlier search.
+# Seconds on two cores with native bf16 and VNNI, measured on the example pydesk with 13 candidates and nothing
+# else on the cores; the second figure for AVX2 only, the search's own there with other work on the cores.
 TYPICAL_S: dict[str, tuple[float, float]] = {
     "data.prepare": (5, 11),
     "data.index": (3, 5),
-    "train.base": (30, 23),
+    "train.base": (11, 23),
     "train.tune": (12, 25),  # besides its budget: loading, measuring the precision, merging
-    "optimize.convert": (66, 116),
-    "verify.reference": (178, 233),
-    "verify.measure": (1000, 1460),
-    "verify.race": (102, 230),
-    "verify.lookup": (35, 80),
+    "optimize.convert": (62, 116),
+    "verify.reference": (98, 233),
+    "verify.measure": (424, 1460),
+    "verify.race": (46, 230),
+    "verify.lookup": (32, 80),
     "release.choose": (2, 2),
 }
 TYPICAL_TPS = (420, 190)  # of tuning the example's base
