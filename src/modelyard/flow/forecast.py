@@ -11,8 +11,8 @@ from ..records.yard import Yard
 from .steps import left_out
 from .tuning import minutes_of
 
-# Seconds on two cores with native bf16 and VNNI, measured on the example pydesk with 13 candidates and nothing
-# else on the cores; the second figure for AVX2 only, the search's own there with other work on the cores.
+# Seconds on two cores with native bf16 and VNNI, measured on the example pydesk with 13 candidates and
+# nothing else on the cores; the second figure for AVX2 only, the search's own there with other work on them.
 TYPICAL_S: dict[str, tuple[float, float]] = {
     "data.prepare": (5, 11),
     "data.index": (3, 5),
