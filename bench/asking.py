@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import queue
-import re
 import shutil
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +18,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))  # the tests' small yard serves as a project without an index
 
 from tests.serve import service  # noqa: E402
+from tests.servers import started  # noqa: E402
 
 from modelyard import engines  # noqa: E402
 from modelyard.grounding import NotStated, put  # noqa: E402
@@ -122,33 +120,5 @@ def key_of(project: Path) -> str:
 @contextmanager
 def serving(project: Path) -> Iterator[tuple[str, int]]:
     command = [*MODELYARD, "serve", "--port", "0", "--project", str(project)]
-    with started(command, r"listening on (\S+)") as found:
+    with started(command, r"listening on (\S+)", {"PYTHONPATH": str(ROOT / "src")}) as found:
         yield found
-
-
-@contextmanager
-def started(
-    command: Sequence[str], ready: str, more: dict[str, str] | None = None
-) -> Iterator[tuple[str, int]]:
-    """A server, once it says that it is ready: what the pattern caught, and its process id."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), **(more or {})}
-    child = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
-    )
-    said: list[str] = []
-    try:
-        assert child.stdout is not None
-        for line in child.stdout:
-            said.append(line)
-            if found := re.search(ready, line):
-                break
-        else:
-            raise SystemExit(f"{command[0]} ended: {''.join(said)[-2000:]}")
-        threading.Thread(target=child.stdout.read, daemon=True).start()
-        yield found[1].rstrip("/"), child.pid
-    finally:
-        child.terminate()
-        try:
-            child.wait(30)
-        except subprocess.TimeoutExpired:
-            child.kill()

@@ -1,11 +1,9 @@
 """The figures of the release search, on a project whose `modelyard up` has run.
 
-    python bench/release.py [--project examples/pydesk] [--only regret|servers|olive]
+    python bench/release.py [--project examples/pydesk] [--only regret|servers]
 
 regret: every file on every engine in full, against what the search chose and how long it took.
 servers: the release through its gateway, against llama.cpp's own server on its best file of equal quality.
-olive: Olive's automatic search on the same tuned model, its file measured as ours are; it needs olive-ai in
-bench/.env/olive, and is left out, unmeasured, where that is not there.
 
 Works on a copy of the project's yard, whose records it reuses: what `up` has measured is not measured again.
 """
@@ -13,12 +11,10 @@ Works on a copy of the project's yard, whose records it reuses: what `up` has me
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import statistics
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,17 +71,13 @@ def main() -> None:
         for name, part in PARTS.items():
             if told.only in (None, name):
                 figures += part(copy)
-    for figure in figures:
-        print(json.dumps(figure.row() | {"unit": figure.unit}, ensure_ascii=False))
-    if told.only is None:
-        results.write("release", figures)
+    results.tell("release", figures, whole=told.only is None)
 
 
 def regret(project: Path) -> list[Figure]:
     """What the search's choice costs more than the cheapest that an exhaustive measurement finds."""
     found = searched(project)
-    with exhaustive():
-        every = searched(project)
+    every = exhaustive(project)
     ours = every.of(chosen(found).what)
     best = chosen(every)
     if ours is None or ours.facts[COST].value is None:
@@ -115,8 +107,11 @@ def regret(project: Path) -> list[Figure]:
     ]
 
 
-def searched(project: Path) -> Searched:
-    """What `up` finds in the project: everything kept costs nothing but its recorded seconds."""
+def searched(project: Path, *, full_only: bool = False) -> Searched:
+    """What `up` finds in the project: everything kept costs nothing but its recorded seconds.
+
+    `full_only`: the seconds of what was measured in full alone, and of the race.
+    """
     place = Place.at(project)
     walk = Walk(place.yard, threads=machine.cores())
     release = walk.follow(line(place.project, place.folder, place.yard))
@@ -128,24 +123,17 @@ def searched(project: Path) -> Searched:
     fulls = [record for record in made if record.settings["fidelity"] == "full"]
     times = raced(race)
     verdicts = tuple(verdict(record, price, times) for record in fulls)
-    return Searched(release, verdicts, race.seconds + sum(record.seconds for record in measured(made)))
+    seconds = race.seconds + sum(record.seconds for record in (fulls if full_only else made))
+    return Searched(release, verdicts, seconds)
 
 
-def measured(made: Sequence[Record]) -> list[Record]:
-    """Those that the search measured; an exhaustive one measures no more than all in full."""
-    if search.FULLS < ALL:
-        return list(made)
-    return [record for record in made if record.settings["fidelity"] == "full"]
-
-
-@contextmanager
-def exhaustive() -> Iterator[None]:
+def exhaustive(project: Path) -> Searched:
     """The same search without its halving: all that is not wrong is measured in full, and all of it races."""
     before = search.FULLS, search.FINALISTS, search.cheaper
     search.FULLS = search.FINALISTS = ALL
     search.cheaper = lambda found, gates: before[2](found, gates, ALL)
     try:
-        yield
+        return searched(project, full_only=True)
     finally:
         search.FULLS, search.FINALISTS, search.cheaper = before
 
@@ -213,8 +201,7 @@ def roof(ours: Verdict) -> list[Figure]:
 
 def servers(project: Path) -> list[Figure]:
     """Tokens a second at 8 callers and at one: the release's gateway, llama.cpp's own server, in turns."""
-    with exhaustive():
-        every = searched(project)
+    every = exhaustive(project)
     yard = Place.at(project).yard
     told = every.release.json("release.json")
     ours = chosen(every)

@@ -73,6 +73,14 @@ class Figure:
         return body | {"ratio": ratio, "goal": goal, "met": self.met, "why": why}
 
 
+def tell(name: str, figures: Sequence[Figure], *, whole: bool) -> None:
+    """Print a script's figures, and keep them where all of its parts ran."""
+    for figure in figures:
+        print(json.dumps(figure.row() | {"unit": figure.unit}, ensure_ascii=False))
+    if whole:
+        write(name, figures)
+
+
 def write(name: str, figures: Sequence[Figure], *, folder: Path = FOLDER, kind: str | None = None) -> None:
     """Put a run's figures into results/NAME.json of `folder`, then make RESULTS.md anew.
 

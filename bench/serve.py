@@ -9,7 +9,6 @@ Needs `wrk`; the peer is LiteLLM's proxy in bench/.env/litellm (`python -m venv`
 from __future__ import annotations
 
 import argparse
-import json
 import resource
 import socket
 import statistics
@@ -33,13 +32,13 @@ from asking import (
     key_of,
     questions_of,
     serving,
-    started,
     ungrounded,
 )
 from load import folder, load, question
 from results import Figure
 from tests.bill import shop, test_soak
 from tests.serve import service
+from tests.servers import port, started
 
 from modelyard import engines
 from modelyard.bill.intake import take
@@ -69,10 +68,7 @@ def main() -> None:
     for name, part in PARTS.items():
         if told.only in (None, name):
             figures += part(told.project.resolve())
-    for figure in figures:
-        print(json.dumps(figure.row() | {"unit": figure.unit}, ensure_ascii=False))
-    if told.only is None:
-        results.write("serve", figures)
+    results.tell("serve", figures, whole=told.only is None)
 
 
 def gateway(project: Path) -> list[Figure]:
@@ -277,37 +273,31 @@ def _echo_gateway() -> Iterator[tuple[str, int, str]]:
 
 @contextmanager
 def _upstream() -> Iterator[tuple[str, int]]:
-    port = _port()
+    at = port()
     command = [sys.executable, "-m", "uvicorn", "--app-dir", str(folder(".")), "upstream:app"]
-    with started([*command, "--port", str(port), "--no-access-log"], r"running on (\S+)") as found:
+    with started([*command, "--port", str(at), "--no-access-log"], r"running on (\S+)") as found:
         yield found
 
 
 @contextmanager
 def _litellm(upstream: str) -> Iterator[tuple[str, int]]:
-    port = _port()
+    at = port()
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as config:
         config.write(CONFIG % int(upstream.rpartition(":")[2]))
         config.flush()
-        command = [str(LITELLM / "bin" / "litellm"), "--config", config.name, "--port", str(port)]
+        command = [str(LITELLM / "bin" / "litellm"), "--config", config.name, "--port", str(at)]
         quiet = {"LITELLM_LOG": "ERROR", "LITELLM_TELEMETRY": "False", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
         # Told to be quiet it does not say when it listens.
         with started([*command, "--num_workers", "1"], "(Set models)", quiet) as found:
             until = time.monotonic() + 60
-            while not _listens(port) and time.monotonic() < until:
+            while not _listens(at) and time.monotonic() < until:
                 time.sleep(0.2)
-            yield f"http://127.0.0.1:{port}", found[1]
+            yield f"http://127.0.0.1:{at}", found[1]
 
 
 def _listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def _port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _version_of_litellm() -> str:

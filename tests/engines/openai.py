@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import re
-import socket
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
@@ -15,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from tests.servers import port, started
 from tokenizers import Tokenizer
 
 from modelyard import environments
@@ -126,7 +123,7 @@ def llamacpp(file: Path, key: str, *, callers: int = 2, tokens: int = 512, threa
     """llama.cpp's own server in a process of its own, with room for `tokens` a caller."""
     numbers = map(str, (callers, tokens, threads))
     command = [sys.executable, "-c", LLAMACPP, str(file), str(port()), key, *numbers]
-    with _process(command, r"listening on (\S+)") as url:
+    with started(command, r"listening on (\S+)") as (url, _):
         yield f"{url}/v1"
 
 
@@ -139,42 +136,5 @@ def vllm(folder: Path, key: str) -> Iterator[str]:
     command += ["--port", str(at), "--api-key", key, "--dtype", "float32", "--enforce-eager"]
     command += ["--max-model-len", "512", "--gpu-memory-utilization", "0.2"]
     more = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_DO_NOT_TRACK": "1"}
-    with _process(command, "(Application startup complete)", more):
+    with started(command, "(Application startup complete)", more):
         yield f"http://127.0.0.1:{at}/v1"
-
-
-@contextmanager
-def _process(command: list[str], ready: str, more: Mapping[str, str] | None = None) -> Iterator[str]:
-    child = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        env={**os.environ, **(more or {})},
-    )
-    assert child.stdout is not None
-    said: list[str] = []
-    try:
-        for line in child.stdout:
-            said.append(line)
-            if found := re.search(ready, line):
-                break
-        else:
-            raise RuntimeError(f"the server ended: {''.join(said)[-2000:]}")
-        threading.Thread(target=child.stdout.read, daemon=True).start()
-        yield found[1].rstrip("/")
-    finally:
-        child.terminate()
-        try:
-            child.wait(30)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
-
-
-def port() -> int:
-    """A free port of the loopback address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

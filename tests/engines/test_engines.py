@@ -153,11 +153,15 @@ def test_openvino_reads_a_file_that_its_user_may_not_write(
     from modelyard.engines import openvino
 
     opened: list[str] = []
+    copies: list[str] = []
+    make = openvino.os.memfd_create
+    monkeypatch.setattr(openvino.os, "memfd_create", lambda name: copies.append(name) or make(name))
     monkeypatch.setattr(openvino.os, "access", lambda path, mode: opened.append(str(path)))
     engine = openvino.OpenVino(
         files["F16"], threads=1, callers=1, context_tokens=64, properties=openvino.EXACT
     )
     assert opened == [str(files["F16"])]
+    assert copies == ["F16.gguf"]
     assert apart(engine, torch["gguf F16"]) < 0.001
     engine.close()
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from tests.engines import openai
 from tests.engines.test_engines import ANSWER, PROMPT, apart
+from tests.servers import port
 
 from modelyard.engines import Request, complete, missing, start
 from modelyard.engines.protocol import Engine
@@ -142,7 +143,7 @@ def test_a_server_that_refuses_is_told_with_what_to_try(
 def test_nobody_at_the_address_and_a_wrong_route_are_told_apart(
     model: Path, tmp_path: Path, server: openai.Plain
 ) -> None:
-    dead = candidate(tmp_path / "dead", model, model, url=f"http://127.0.0.1:{openai.port()}/v1")
+    dead = candidate(tmp_path / "dead", model, model, url=f"http://127.0.0.1:{port()}/v1")
     with pytest.raises(EngineError, match="does not answer") as error:
         remote(dead)
     assert "release.remote.url" in error.value.try_

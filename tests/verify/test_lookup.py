@@ -95,5 +95,16 @@ def test_an_engine_that_fails_leaves_the_release_without(ask: Callable[..., Outp
     assert not looks_up(made.facts)
 
 
+def test_without_a_question_that_can_be_asked_nothing_is_measured(
+    ask: Callable[..., Output], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lookup, "choose", lambda pool, most, seed: [i for i in pool if i.stratum == "absent"])
+    plain = Timed(lambda _: 1.0)
+    plain.closed = True  # it is never started
+    made = ask(plain, Timed(lambda _: 1.0))
+    assert {fact.value for fact in made.facts.values()} == {None}
+    assert not plain.asked
+
+
 def test_nothing_measured_means_no_lookup() -> None:
     assert not looks_up({})

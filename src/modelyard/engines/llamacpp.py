@@ -15,15 +15,12 @@ from typing import Any
 
 from ..errors import EngineError, need
 from .pieces import Pieces
-from .protocol import Engine, Finish, Request
+from .protocol import MATCHED, PROPOSED, Engine, Finish, Request
 from .streams import Address, Run, Streams
 
 FORCE = 1e6  # added to a token's logit so that it is chosen; its log-probability is told from before that
 ALL = 1 << 20  # alternatives told of: the whole vocabulary
 ROUTE = "/completion"
-
-
-PROPOSED, MATCHED = 10, 2  # of prompt-lookup decoding, as for openvino
 
 
 def start(

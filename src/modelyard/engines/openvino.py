@@ -17,7 +17,7 @@ from typing import Any
 
 from .. import machine
 from ..errors import EngineError, need
-from .protocol import Engine, Event, Finish, Request
+from .protocol import MATCHED, PROPOSED, Engine, Event, Finish, Request
 
 BLOCK_TOKENS = 32  # tokens in a block of OpenVINO's paged cache on a CPU
 # Without these OpenVINO computes in bf16 where the CPU has it, quantises the activations that meet quantised
@@ -32,12 +32,6 @@ EXACT = {
 # 15% more alone, int4 10% more. GGUF's blocks of 32 lose a fifth by it.
 OWN_GROUP = {"DYNAMIC_QUANTIZATION_GROUP_SIZE": "64"}
 BATCH_TOKENS = 512  # prompt tokens taken in one step: more delays the other callers' next token
-
-
-# Prompt-lookup decoding: where the last two tokens stand in the prompt, the ten that follow there are
-# proposed. On pydesk, int8, two cores with VNNI: 64 answers in 9.1 s alone and 5.9 s at 8 callers, against
-# 14.4 and 7.6 s without; 3 tokens matched or 5 proposed gave less, 16 no more.
-PROPOSED, MATCHED = 10, 2
 
 
 def start(

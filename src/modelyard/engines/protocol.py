@@ -9,6 +9,11 @@ from typing import Literal, Protocol
 
 Finish = Literal["stop", "length", "cancelled", "failed"]
 
+# Prompt-lookup decoding: where the last two tokens stand in the prompt, the ten that follow there are
+# proposed. On pydesk, int8, two cores with VNNI: 64 answers in 9.1 s alone and 5.9 s at 8 callers, against
+# 14.4 and 7.6 s without; 3 tokens matched or 5 proposed gave less, 16 no more.
+PROPOSED, MATCHED = 10, 2
+
 
 @dataclass(frozen=True, slots=True)
 class Request:

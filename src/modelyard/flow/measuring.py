@@ -71,6 +71,14 @@ class Measure:
     def threads(self) -> int:
         return self.project.machine.threads or machine.cores()
 
+    @staticmethod
+    def made_with(*names: str) -> dict[str, str]:
+        """What a measurement on these engines depends on besides its inputs: the machine, their versions."""
+        found = {"machine": machine.this().id}
+        for name in names:
+            found |= engines.versions(name)
+        return found
+
     @property
     def mix(self) -> Mix:
         asked = self.project.release.mix
@@ -126,5 +134,4 @@ class Measure:
             "index": (material.index,) if material.index else (),
         }
         what = f"{label} {file.label} on {engine}, {fidelity}".strip()
-        measured_with = {"machine": machine.this().id, **engines.versions(engine)}
-        return Node(MEASURE, settings, inputs, measured_with=measured_with, label=what)
+        return Node(MEASURE, settings, inputs, measured_with=self.made_with(engine), label=what)

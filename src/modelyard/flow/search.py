@@ -226,7 +226,7 @@ def _probed(measure: Measure, fulls: Sequence[Record]) -> Line[list[Record]]:
                 settings,
                 inputs,
                 sources=measure.material.sets,
-                measured_with={"machine": machine.this().id, **engines.versions(engine)},
+                measured_with=measure.made_with(engine),
                 label=f"{candidate.settings['file']} on {engine}",
             )
         )
@@ -260,10 +260,7 @@ def _race(measure: Measure, fulls: Sequence[Record]) -> Line[tuple[Record, ...]]
         "candidates": tuple(measure.candidates[record.inputs["candidate"][0]] for record in able),
         "corpus": (measure.material.corpus,),
     }
-    measured_with = {"machine": machine.this().id}
-    for name in names:
-        measured_with |= engines.versions(name)
-    return (yield (Node(RACE, settings, inputs, measured_with=measured_with),))
+    return (yield (Node(RACE, settings, inputs, measured_with=measure.made_with(*names)),))
 
 
 def _looked_up(measure: Measure, winner: Verdict | None) -> Line[tuple[Record, ...]]:
@@ -278,9 +275,8 @@ def _looked_up(measure: Measure, winner: Verdict | None) -> Line[tuple[Record, .
     )
     candidate = measure.candidates[winner.candidate]
     inputs = {"candidate": (candidate,), "corpus": (measure.material.corpus,)}
-    measured_with = {"machine": machine.this().id, **engines.versions(winner.engine)}
-    label = f"{candidate.settings['file']} on {winner.engine}"
-    return (yield (Node(LOOKUP, settings, inputs, measured_with=measured_with, label=label),))
+    made_with, label = measure.made_with(winner.engine), f"{candidate.settings['file']} on {winner.engine}"
+    return (yield (Node(LOOKUP, settings, inputs, measured_with=made_with, label=label),))
 
 
 def _on_report(

@@ -41,15 +41,21 @@ def run(settings: LookupSettings, inputs: Inputs, workspace: Workspace) -> Outpu
     plan = quality.plan(prompter, asked, None, 1)
     prompts, groups = [plan.own[one.id] for one in asked], [one.group for one in asked]
     _, cap, _ = longest_answer(prompter, corpus, pool)
+    told = {"candidate": candidate.id, "engine": settings.engine, "threads": settings.threads}
+    (workspace.out / "lookup.json").write_bytes(canonical(told))
+    if not prompts:
+        return Output(_unmeasured("no question of select has a passage of its own"))
     failed = ""
     try:
         facts = _measured(settings, candidate.folder, prompts, groups, prompter.end, cap, workspace)
     except EngineError as error:
         failed = f"the engine failed: {error.what}"
-        facts = {name: Fact(None, FACTS[name].unit, why=failed) for name in (SAME, ALONE, TOGETHER)}
-    told = {"candidate": candidate.id, "engine": settings.engine, "threads": settings.threads}
-    (workspace.out / "lookup.json").write_bytes(canonical(told))
+        facts = _unmeasured(failed)
     return Output(facts, provisional=failed)
+
+
+def _unmeasured(why: str) -> dict[str, Fact]:
+    return {name: Fact(None, FACTS[name].unit, why=why) for name in (SAME, ALONE, TOGETHER)}
 
 
 def _measured(
@@ -63,7 +69,7 @@ def _measured(
 ) -> dict[str, Fact]:
     """The facts. Raises EngineError when the engine fails either way."""
     seconds: dict[tuple[int, bool], list[float]] = defaultdict(list)
-    written: dict[bool, set[tuple[tuple[int, ...], ...]]] = defaultdict(set)
+    written: list[list[tuple[int, ...]]] = []
     loads = sorted({1, settings.callers})
     with ExitStack() as stack:
         running: dict[bool, Engine] = {}
@@ -85,9 +91,8 @@ def _measured(
                     workspace.report(f"{settings.engine}: {'with' if lookup else 'without'} lookup")
                     done = _ask(running[lookup], prompts, end, cap, callers, settings.silence_s)
                     seconds[callers, lookup] += [one.last - one.submitted for one in done]
-                    written[lookup].add(tuple(one.tokens for one in done))
-    plain, ours = next(iter(written[False])), written[True] | written[False]
-    same = sum(all(other[at] == plain[at] for other in ours) for at in range(len(prompts)))
+                    written.append([one.tokens for one in done])
+    same = sum(len(set(answers)) == 1 for answers in zip(*written, strict=True))
     why = f"tokens compared over {ROUNDS} rounds at {' and '.join(map(str, loads))} callers"
     facts = {SAME: Fact(same / len(prompts), "share", n=len(prompts), why=why)}
     for name, callers in ((ALONE, 1), (TOGETHER, settings.callers)):
