@@ -98,10 +98,10 @@ def serves(process: Path) -> bool:
 
 
 def wait() -> None:
-    """Until the service says that it is healthy."""
+    """Until the service says that it is ready."""
     for _ in range(60):
         with suppress(OSError, http.client.HTTPException):
-            if say("GET", "/health") is not None:
+            if say("GET", "/readyz") is not None:
                 return
         time.sleep(1)
     raise AssertionError("the service did not start")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from tests.line.conftest import Made
 from modelyard.packages import bom
 from modelyard.records.shapes import Record
 from modelyard.records.yard import Yard
+from modelyard.serve.app import ROUTES
 
 pytest.importorskip("model_signing")
 
@@ -192,7 +194,8 @@ def test_the_image_is_non_root_pinned_and_checked(command: Command, copy: Path, 
     text = (out / "Dockerfile").read_text("utf-8")
     assert text.splitlines()[2] == "FROM localhost/base"
     assert "USER 10001" in text
-    assert "HEALTHCHECK" in text
+    (route,) = re.findall(r"HEALTHCHECK .*http://127.0.0.1:8000(/\w+)", text)
+    assert ("GET", route) in ROUTES
     engine = release(copy).json("release.json")["engine"]
     pins = (out / "requirements.txt").read_text("utf-8").splitlines()
     assert all(line.count("==") == 1 for line in pins)
