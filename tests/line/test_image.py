@@ -24,6 +24,11 @@ from modelyard.packages.docker import BUILDAH
 
 BASE = os.environ.get("MODELYARD_BASE", "")
 MOST_MB = 600
+PRICES = """
+prices:
+  currency: USD
+  plans: {starter: {monthly: 1, included_tokens: 1000, per_million_input: 1, per_million_output: 1}}
+"""
 
 pytestmark = [
     pytest.mark.soak,
@@ -39,9 +44,12 @@ def buildah(*arguments: str) -> str:
 
 @pytest.fixture
 def container(desk: Made, tmp_path: Path) -> Iterator[str]:
-    """A container of the tiny desk's image."""
+    """A container of the tiny desk's image, with a plan to ask by."""
+    folder = shutil.copytree(desk.folder, tmp_path / "desk")
+    with (folder / "modelyard.yaml").open("a", encoding="utf-8") as project:
+        project.write(PRICES)
     command = [sys.executable, "-m", "modelyard", "package", str(tmp_path / "out"), "--base", BASE]
-    subprocess.run([*command, "--build", "modelyard-test", "--project", str(desk.folder)], check=True)
+    subprocess.run([*command, "--build", "modelyard-test", "--project", str(folder)], check=True)
     name = buildah("from", "localhost/modelyard-test")
     yield name
     buildah("rm", name)
@@ -59,8 +67,7 @@ def test_the_image_answers_as_its_own_user_and_writes_nowhere_else(container: st
     try:
         wait()
         entry = [*run, "/opt/modelyard/entry.sh"]
-        subprocess.run([*entry, "customers", "add", "acme", "--currency", "USD"], check=True)
-        create = [*entry, "keys", "create", "--customer", "acme", "--json"]
+        create = [*entry, "keys", "create", "--customer", "acme", "--plan", "starter", "--json"]
         made = subprocess.run(create, capture_output=True, text=True, check=True).stdout
         key = json.loads(made)["result"]["key"]
         assert ask(key)["usage"]["total_tokens"] >= 0
