@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from modelyard.flow.files import file_kinds
+from modelyard.errors import MissingPackage, SourceError
+from modelyard.flow.files import file_kinds, unmade
 from modelyard.optimize import missing as lacking
 
 
@@ -25,7 +26,16 @@ def test_an_engine_alone_has_an_unquantised_file_that_it_reads(engine: str, unqu
 
 
 def test_named_files_are_tried_beside_the_unquantised_one() -> None:
-    assert file_kinds(["openvino", "llamacpp"], ["gguf Q4_0", "onnx int4"]) == ["gguf F16", "gguf Q4_0"]
+    assert file_kinds(["openvino", "llamacpp"], ["gguf Q4_0"]) == ["gguf F16", "gguf Q4_0"]
+
+
+def test_a_named_file_that_no_engine_reads_is_an_error_and_not_left_out() -> None:
+    with pytest.raises(SourceError, match="none of the engines that are measured reads onnx int4"):
+        file_kinds(["openvino", "llamacpp"], ["gguf Q4_0", "onnx int4"])
+
+
+def test_a_second_unquantised_file_is_tried_where_it_is_named() -> None:
+    assert file_kinds(["llamacpp", "onnx"], ["onnx fp32"]) == ["gguf F16", "onnx fp32"]
 
 
 def test_a_missing_converter_leaves_its_files_out_and_names_its_extra(
@@ -40,3 +50,6 @@ def test_a_missing_converter_leaves_its_files_out_and_names_its_extra(
     assert found.try_ == "pip install 'modelyard[openvino,convert]'"
     assert lacking("gguf Q4_0") is None
     assert not [kind for kind in file_kinds(["openvino"]) if kind.startswith("openvino")]
+    assert [one.what for one in unmade(["openvino", "llamacpp"])] == ["converting to openvino needs nncf"]
+    with pytest.raises(MissingPackage):
+        file_kinds(["openvino"], ["openvino int4"])

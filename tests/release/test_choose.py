@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tests.release.stage import facts, share, unmeasured, verdict
 
 from modelyard.records.shapes import Fact
-from modelyard.release.choose import EQUAL_COST, Verdict, cheaper, holds, pick, queue, reference
+from modelyard.release.choose import EQUAL_COST, Verdict, cheaper, holds, is_settled, pick, queue, reference
 from modelyard.release.settings import Gate
 
 GATES = {"quality.task": Gate(min=0.6)}
@@ -116,6 +116,24 @@ def test_the_cheaper_half_of_what_fails_no_gate_for_certain_is_asked_and_four_at
     wrong = verdict("wrong", fidelity="screen", found=facts(cost=0.001) | {"parity.fault": Fact(2.0, "nats")})
     assert [v.id for v in cheaper([*screens, wrong], GATES)] == ["at 1", "at 2", "at 3", "at 4", "at 5"]
     assert [v.id for v in cheaper(screens[:5], GATES)] == ["at 1", "at 3", "at 5", "at 7"]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.sampled_from([0.1, 0.5, 0.7, 0.9])), max_size=12),
+    st.integers(1, 4),
+)
+def test_once_the_queue_is_settled_what_dearer_ones_answer_does_not_change_its_head(
+    answered: list[tuple[int, float]], count: int
+) -> None:
+    every = [
+        screen(f"{at}", 0.01 * (at + 1), task, candidate=f"file {file}")
+        for at, (file, task) in enumerate(answered)
+    ]
+    for asked in range(len(every)):
+        if is_settled(every[:asked], GATES, count):
+            assert queue(every[:asked], GATES)[:count] == queue(every, GATES)[:count]
+    whole = [v for v in every if v.number("quality.task", 0) == 0.9]
+    assert is_settled(whole, GATES, count) == (len({v.candidate for v in whole}) >= count)
 
 
 def test_a_full_verdict_holds_when_all_but_the_races_gates_are_kept() -> None:

@@ -9,14 +9,14 @@ from typing import Any
 import click
 
 from ..errors import ModelyardError, ProjectError, Refused
-from ..flow import STEPS, Done, Walk, forecast, left_out, line
+from ..flow import STEPS, Done, Walk, forecast, left_out, line, skipped
 from ..records.files import write_whole
 from ..train.parallel import team
 from .place import Place
 from .progress import watcher
 from .table import duration, table
 from .verdicts import candidates_table
-from .voice import Voice, translate, verb
+from .voice import Voice, spoken, translate, verb
 
 
 @click.command()
@@ -46,6 +46,8 @@ def up(voice: Voice, folder: Path, to: str | None, again: str | None) -> None:
 
 
 def _up(voice: Voice, place: Place, to: str | None, again: str | None) -> None:
+    for lacking in skipped(place.project):
+        voice.warn(translate("left out: {what}; {how}", what=spoken(lacking.what), how=lacking.try_))
     watch = watcher(voice, lambda: _plan(place))
     walk = Walk(place.yard, threads=place.threads, watcher=watch, to=to, again=again)
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .forecast import forecast
 from .line import line
 from .node import Line, Node
+from .search import skipped
 from .stale import measured_otherwise
 from .steps import NOUNS, STEPS, left_out
 from .walk import Done, Stale, Walk, Watcher
@@ -22,4 +23,5 @@ __all__ = [
     "left_out",
     "line",
     "measured_otherwise",
+    "skipped",
 ]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .. import engines
+from ..errors import MissingPackage, SourceError
 from ..optimize.needs import missing
 from ..optimize.settings import CONVERT, FILE_KINDS, UNQUANTISED, ConvertSettings, FileKind, Server
 from ..project import Project
@@ -60,18 +61,33 @@ def wanted(
 def file_kinds(usable: Sequence[str], named: Sequence[FileKind] | None = None) -> list[FileKind]:
     """What a model is converted to: all that one of the engines reads and that can be made here, or of these
     the `named` ones, and in any case one unquantised file, which losses are counted from.
+
+    Raises SourceError for a named one that no engine reads, MissingPackage for one that cannot be made here.
     """
-    kinds = [
-        kind
-        for kind in FILE_KINDS
-        if any(engines.reads(engine, kind) for engine in usable) and not missing(kind)
-    ]
+    readable = [kind for kind in FILE_KINDS if any(engines.reads(engine, kind) for engine in usable)]
+    for kind in named or ():
+        if kind not in readable:
+            raise SourceError(
+                f"none of the engines that are measured reads {kind}",
+                where="release.search.files",
+                try_="release.engines with one that does, or another file; `modelyard doctor` lists them",
+            )
+        if lacking := missing(kind):
+            raise lacking
+    kinds = [kind for kind in readable if not missing(kind)]
     origin = next((kind for kind in UNQUANTISED if kind in kinds), None)
     return [
         kind
         for kind in kinds
-        if kind == origin or (kind not in UNQUANTISED and (named is None or kind in named))
+        if kind == origin or (kind in named if named is not None else kind not in UNQUANTISED)
     ]
+
+
+def unmade(usable: Sequence[str]) -> list[MissingPackage]:
+    """Why files that one of the engines reads are not made here: one reason for each converter."""
+    kinds = [kind for kind in FILE_KINDS if any(engines.reads(engine, kind) for engine in usable)]
+    found = [lacking for kind in kinds if (lacking := missing(kind))]
+    return list({lacking.what: lacking for lacking in found}.values())
 
 
 def served_elsewhere(project: Project) -> list[ConvertSettings]:

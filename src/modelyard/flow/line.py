@@ -11,6 +11,7 @@ from ..records.shapes import Record, SourceFiles
 from ..records.yard import Yard
 from ..train.locate import locate
 from ..train.settings import BASE, BaseSettings
+from .files import file_kinds
 from .measuring import Material
 from .node import Line, Node
 from .recipes import smaller
@@ -25,7 +26,7 @@ def line(project: Project, folder: Path, yard: Yard) -> Line[Record]:
     Every missing source is named at once. What cannot be had (no pairs, no documents, no tuning)
     leaves its steps out; the line is the same.
     """
-    usable_engines(project)  # said before the expensive part
+    file_kinds(usable_engines(project), project.release.search.files)  # said before the expensive part
     minutes_of(project)
     sources = _sources(project, folder, yard)
     prepare = PrepareSettings(

@@ -106,6 +106,7 @@ class Measure:
         base: tuple[Record, ...] = (),
         against: tuple[Record, ...] = (),
         is_reference: bool = False,
+        decides_loss: bool = True,
         label: str = "",
     ) -> Node:
         project, material = self.project, self.material
@@ -114,7 +115,7 @@ class Measure:
             threads=self.threads,
             fidelity=fidelity,
             items=items,
-            max_loss=self.max_loss if fidelity in SECONDS else None,
+            max_loss=self.max_loss if fidelity in SECONDS and decides_loss else None,
             most=ITEMS[fidelity],
             task_score=project.task.score or SCORES[project.task.kind],
             mix=self.mix,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from .. import engines, machine
+from ..errors import MissingPackage
 from ..optimize.settings import UNQUANTISED, ConvertSettings
 from ..project import Project
 from ..records.clock import today
@@ -17,6 +18,7 @@ from ..release import (
     cheaper,
     gates_for,
     holds,
+    is_settled,
     pick,
     probed,
     queue,
@@ -24,7 +26,7 @@ from ..release import (
     reference,
     verdict,
 )
-from ..release.settings import CHOOSE, ChooseSettings
+from ..release.settings import CHOOSE, ChooseSettings, Gate
 from ..verify.settings import (
     LOOKUP,
     PROBE,
@@ -35,13 +37,14 @@ from ..verify.settings import (
     RaceSettings,
 )
 from . import looks
-from .files import BASE_ITEMS, File, Wanted, files, wanted
-from .measuring import ITEMS, SCORES, Material, Measure, Screened
+from .files import BASE_ITEMS, File, Wanted, files, unmade, wanted
+from .measuring import FEWEST_ITEMS, ITEMS, SCORES, Material, Measure, Screened
 from .node import Line, Node
 from .steps import probes
 
 FINALISTS = 2  # that keep every gate, so that a race decides
 FULLS = 4  # measured in full at most, besides the unquantised file
+ASKED_AT_ONCE = 4
 # Of a budget in minutes: what screening may take, and what measuring may take with it. The rest is for
 # the race and the report.
 SCREENING, MEASURING = 0.5, 0.75
@@ -66,12 +69,10 @@ def search(project: Project, material: Material, yard: Yard) -> Line[Record]:
     screened, left_out = yield from _screened(measure, budget)
     screens = [record for _, record in screened.values()]
     found = [verdict(record, price) for record in screens]
-    partials: tuple[Record, ...] = ()
-    if material.has_pairs:
-        partials = yield tuple(
-            measure.again(screened, v, "partial", ITEMS["partial"]) for v in cheaper(found, gates)
-        )
-        budget.spend(partials)
+    partials = yield from _asked(
+        measure, screened, cheaper(found, gates) if material.has_pairs else [], gates
+    )
+    budget.spend(partials)
     waiting = queue([verdict(record, price) for record in partials] or found, gates)[:FULLS]
 
     origin = reference(found) if material.has_pairs else None
@@ -107,7 +108,8 @@ def search(project: Project, material: Material, yard: Yard) -> Line[Record]:
     if winner and material.has_pairs:
         mine = looks.look(material.corpus, screened[winner.what][0].candidate, winner.engine)
         earlier = looks.earlier(yard, mine)
-        reports = yield from _on_report(measure, screened, winner, origin, mine)
+        gains = "gain.task" in gates
+        reports = yield from _on_report(measure, screened, winner, origin, mine, gain_is_gated=gains)
     choose = ChooseSettings(
         project=project.name,
         gates=gates,
@@ -144,6 +146,15 @@ def usable_engines(project: Project) -> list[str]:
         raise absent[0]
     remote = ("remote",) if project.release.remote else ()
     return [*(name for name, why in lacking.items() if not why), *remote]
+
+
+def skipped(project: Project) -> list[MissingPackage]:
+    """What the search does without, because a package is not installed: engines, and converters to files."""
+    if project.release.search.files is not None and project.release.engines:
+        return []  # what is named and lacks is an error
+    absent = [] if project.release.engines else [engines.missing(name) for name in SERVING]
+    unmade_here = [] if project.release.search.files is not None else unmade(usable_engines(project))
+    return [*(why for why in absent if why), *unmade_here]
 
 
 def price_of(project: Project) -> Price:
@@ -197,6 +208,22 @@ def _screened(measure: Measure, budget: _Budget) -> Line[tuple[Screened, tuple[s
     return screened, tuple(left_out)
 
 
+def _asked(
+    measure: Measure, screened: Screened, waiting: Sequence[Verdict], gates: Mapping[str, Gate]
+) -> Line[list[Record]]:
+    """Those of `waiting` asked some questions, the cheapest first, a few at a time, until the first FULLS of
+    the queue stand, whatever the dearer ones would answer.
+    """
+    price = price_of(measure.project)
+    made: list[Record] = []
+    for at in range(0, len(waiting), ASKED_AT_ONCE):
+        if is_settled([verdict(record, price) for record in made], gates, FULLS):
+            break
+        some = waiting[at : at + ASKED_AT_ONCE]
+        made += yield tuple(measure.again(screened, v, "partial", ITEMS["partial"]) for v in some)
+    return made
+
+
 def _probed(measure: Measure, fulls: Sequence[Record]) -> Line[list[Record]]:
     """How those measured in full behave, where a gate asks for it or the project does.
 
@@ -233,8 +260,12 @@ def _probed(measure: Measure, fulls: Sequence[Record]) -> Line[list[Record]]:
     return list((yield tuple(nodes)))
 
 
-def _base(measure: Measure, like: Verdict, fidelity: Fidelity, items: int) -> Line[tuple[Record, ...]]:
+def _base(
+    measure: Measure, like: Verdict, fidelity: Fidelity, items: int, *, few: bool = False
+) -> Line[tuple[Record, ...]]:
     """The untuned base, unquantised, on the engine of `like`: what the gain is counted from.
+
+    `few`: as many questions as said, and not as many as the gate on loss needs.
 
     A server serves the tuned model alone: on one there is no base to compare with.
     """
@@ -244,7 +275,7 @@ def _base(measure: Measure, like: Verdict, fidelity: Fidelity, items: int) -> Li
         return ()
     base = Wanted(material.base, ConvertSettings(file=kinds[0]))
     (file,) = yield from files((base,), material.model, material.corpus, BASE_ITEMS)
-    return (yield (measure(file, like.engine, fidelity, items, label="base"),))
+    return (yield (measure(file, like.engine, fidelity, items, decides_loss=not few, label="base"),))
 
 
 def _race(measure: Measure, fulls: Sequence[Record]) -> Line[tuple[Record, ...]]:
@@ -285,13 +316,24 @@ def _on_report(
     winner: Verdict,
     origin: Verdict | None,
     mine: looks.Look,
+    *,
+    gain_is_gated: bool,
 ) -> Line[tuple[Record, ...]]:
-    """The winner on `report`, after the untuned base and the unquantised file that it is compared with."""
+    """The winner on `report`, after the untuned base and the unquantised file that it is compared with.
+
+    The base has not learnt to be short: it is asked fewer questions where no gate hangs on it.
+    """
     items = measure.items("report", [winner, *([origin] if origin else [])])
     base: tuple[Record, ...] = ()
     against: tuple[Record, ...] = ()
     if measure.material.tuned:
-        base = yield from _base(measure, origin or winner, "report", items)
+        base = yield from _base(
+            measure,
+            origin or winner,
+            "report",
+            items if gain_is_gated else FEWEST_ITEMS,
+            few=not gain_is_gated,
+        )
     wins = origin is not None and origin.what == winner.what
     if origin and not wins:
         node = measure.again(screened, origin, "report", items, is_reference=True)

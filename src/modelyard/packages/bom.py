@@ -28,7 +28,11 @@ def write(release: Record, sources: list[dict[str, Any]], packages: dict[str, st
     told, base = release.json("release.json"), release.json("base.json")
 
     def properties(values: dict[str, Any]) -> list[Any]:
-        return [model.Property(name=f"modelyard:{name}", value=str(value)) for name, value in values.items()]
+        return [
+            model.Property(name=f"modelyard:{name}", value=str(value))
+            for name, value in values.items()
+            if value is not None
+        ]
 
     def one(type: Any, name: str, licence: str = "", **more: Any) -> Any:
         found = [licences.make_from_string(licence)] if licence else []

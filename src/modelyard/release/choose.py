@@ -211,6 +211,13 @@ def queue(seen: Sequence[Verdict], gates: Mapping[str, Gate]) -> list[Verdict]:
     return first + [v for v in left if v not in first]
 
 
+def is_settled(seen: Sequence[Verdict], gates: Mapping[str, Gate], count: int) -> bool:
+    """Whether the first `count` of the queue stay the same whatever dearer ones than `seen` would answer:
+    there are as many files whose estimates keep the gates.
+    """
+    return len({v.candidate for v in _open(seen, gates) if likely(v.facts, gates)}) >= count
+
+
 def holds(v: Verdict, gates: Mapping[str, Gate]) -> bool:
     """Whether a full verdict keeps every gate but those on speed, which the race has yet to measure."""
     asked = {name: gate for name, gate in {**always(v.limits), **gates}.items() if not is_raced(name)}

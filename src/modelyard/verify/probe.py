@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from .. import engines
 from ..errors import EngineError
-from ..prompt import Prompter
+from ..prompt import Prompter, conversation
 from ..records.digest import canonical
 from ..records.facts import FACTS as MEANINGS
 from ..records.shapes import Fact, Inputs, Output, Workspace
@@ -32,7 +32,7 @@ RUN: dict[str, Callable[[Room], dict[str, Fact]]] = {
     "canary": leaks.canary,
     "injection": leaks.injection,
 }
-CONTEXT_TOKENS = 1024  # of the longest prompt and its answer
+CONTEXT_TOKENS = 1024  # of the longest prompt and its answer; a pair that a probe alters may need more
 
 
 def run(settings: ProbeSettings, inputs: Inputs, workspace: Workspace) -> Output:
@@ -45,19 +45,21 @@ def run(settings: ProbeSettings, inputs: Inputs, workspace: Workspace) -> Output
     pairs = items(read_jsonl(corpus.folder / f"pairs.{told['split']}.jsonl"))
     found: dict[str, Fact] = {}
     failed = ""
+    prompter = Prompter(candidate.folder)
+    longest = max((len(prompter.prompt(conversation(item.pair)[:-1])) for item in pairs), default=0)
     try:
         engine = engines.start(
             settings.engine,
             engines.model_path(candidate.folder),
             threads=settings.threads,
             callers=CALLERS,
-            context_tokens=CONTEXT_TOKENS + SPARE_TOKENS,
+            context_tokens=max(CONTEXT_TOKENS, 2 * longest + told["max_answer_tokens"]) + SPARE_TOKENS,
             limit_s=settings.silence_s,
         )
         try:
             room = Room(
                 engine=engine,
-                prompter=Prompter(candidate.folder),
+                prompter=prompter,
                 corpus=corpus.folder,
                 pairs=choose(pairs, len(pairs), seed=settings.seed),
                 own=read_jsonl(verdict.folder / "answers.jsonl"),
