@@ -14,7 +14,7 @@ import argparse
 import shutil
 import statistics
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,7 +99,7 @@ def regret(project: Path) -> list[Figure]:
             "share",
             at_most=1 / 3,
             why=f"{found.seconds:.0f} s with {full} in full, {every.seconds:.0f} s with {tried}; "
-            "converting is common to both",
+            "screening is in both, converting in neither",
         ),
         *cheaper_than_four_bits(every),
         *alone(every, ours),
@@ -107,10 +107,10 @@ def regret(project: Path) -> list[Figure]:
     ]
 
 
-def searched(project: Path, *, full_only: bool = False) -> Searched:
+def searched(project: Path, *, counted: Collection[str] = ("screen", "partial", "full")) -> Searched:
     """What `up` finds in the project: everything kept costs nothing but its recorded seconds.
 
-    `full_only`: the seconds of what was measured in full alone, and of the race.
+    `counted`: measurements whose seconds count, beside those of the race.
     """
     place = Place.at(project)
     walk = Walk(place.yard, threads=machine.cores())
@@ -123,17 +123,20 @@ def searched(project: Path, *, full_only: bool = False) -> Searched:
     fulls = [record for record in made if record.settings["fidelity"] == "full"]
     times = raced(race)
     verdicts = tuple(verdict(record, price, times) for record in fulls)
-    seconds = race.seconds + sum(record.seconds for record in (fulls if full_only else made))
+    seconds = race.seconds + sum(record.seconds for record in made if record.settings["fidelity"] in counted)
     return Searched(release, verdicts, seconds)
 
 
 def exhaustive(project: Path) -> Searched:
-    """The same search without its halving: all that is not wrong is measured in full, and all of it races."""
+    """The same search without its halving: all that is not wrong is measured in full, and all of it races.
+
+    Its screens count, too: they tell what is wrong.
+    """
     before = search.FULLS, search.FINALISTS, search.cheaper
     search.FULLS = search.FINALISTS = ALL
     search.cheaper = lambda found, gates: before[2](found, gates, ALL)
     try:
-        return searched(project, full_only=True)
+        return searched(project, counted=("screen", "full"))
     finally:
         search.FULLS, search.FINALISTS, search.cheaper = before
 
