@@ -31,13 +31,15 @@ MAX_TOKENS = 30
 MODELYARD = (sys.executable, "-m", "modelyard")
 
 
-def questions_of(yard: Yard, release: Path, told: dict[str, object]) -> list[tuple[str, tuple[int, ...]]]:
-    """Questions of `select` that the index answers, with the prompt that each becomes."""
+def questions_of(
+    yard: Yard, release: Path, told: dict[str, object], most: int = 300
+) -> list[tuple[str, tuple[int, ...]]]:
+    """Questions of `select` that the index answers, of the first `most`, with the prompt of each."""
     corpus = yard.find(step="data.prepare")[0]
     rows = (corpus.folder / "pairs.select.jsonl").read_text("utf-8").splitlines()
     prompter, index = Prompter(release), Bm25.load(release)
     found = []
-    for row in rows[:300]:
+    for row in rows[:most]:
         text = json.loads(row)["question"]
         placed = put(prompter, index, text, passages=1)
         if not isinstance(placed, NotStated):

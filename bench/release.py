@@ -1,9 +1,10 @@
 """The figures of the release search, on a project whose `modelyard up` has run.
 
-    python bench/release.py [--project examples/pydesk] [--only regret|servers]
+    python bench/release.py [--project examples/pydesk] [--only regret|servers|olive]
 
 regret: every file on every engine in full, against what the search chose and how long it took.
 servers: the release through its gateway, against llama.cpp's own server on its best file of equal quality.
+olive: what Olive's own search finds on the same model in the same time.
 
 Works on a copy of the project's yard, whose records it reuses: what `up` has measured is not measured again.
 """
@@ -11,13 +12,18 @@ Works on a copy of the project's yard, whose records it reuses: what `up` has me
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import statistics
 import tempfile
 from collections.abc import Collection, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from unittest import mock
 
+import olive_search
 import results
 from asking import (
     CALLERS,
@@ -36,14 +42,16 @@ from tests.engines import openai
 from modelyard import engines, machine
 from modelyard.cli.place import Place
 from modelyard.flow import Walk, line, search
+from modelyard.flow.measuring import Measure
 from modelyard.records.shapes import Record
 from modelyard.release import Verdict, raced, verdict
-from modelyard.release.choose import COST
+from modelyard.release.choose import COST, cheaper
 
 PYDESK = ROOT / "examples" / "pydesk"
 BATCH = 32  # questions of a turn
 PAIRS = 8
 ALL = 1_000  # more than there are candidates
+NO_OLIVE = "OLIVE names no command: it needs an environment with olive-ai"
 NO_VERDICT = "no file of llama.cpp's is as good"
 
 
@@ -77,7 +85,7 @@ def main() -> None:
 def regret(project: Path) -> list[Figure]:
     """What the search's choice costs more than the cheapest that an exhaustive measurement finds."""
     found = searched(project)
-    every = exhaustive(project)
+    every = exhaustive(project, found)
     ours = every.of(chosen(found).what)
     best = chosen(every)
     if ours is None or ours.facts[COST].value is None:
@@ -127,18 +135,21 @@ def searched(project: Path, *, counted: Collection[str] = ("screen", "partial", 
     return Searched(release, verdicts, seconds)
 
 
-def exhaustive(project: Path) -> Searched:
-    """The same search without its halving: all that is not wrong is measured in full, and all of it races.
-
-    Its screens count, too: they tell what is wrong.
+def exhaustive(project: Path, found: Searched) -> Searched:
+    """The search that `found` is without its halving: all that is not wrong is measured in full, on as many
+    questions, and all of it races. Its screens count, too: they tell what is wrong.
     """
-    before = search.FULLS, search.FINALISTS, search.cheaper
-    search.FULLS = search.FINALISTS = ALL
-    search.cheaper = lambda found, gates: before[2](found, gates, ALL)
-    try:
+    yard = Place.at(project).yard
+    items = {yard.one(one.id).settings["items"] for one in found.verdicts}
+    with ExitStack() as stack:
+        for name, value in {
+            "FULLS": ALL,
+            "FINALISTS": ALL,
+            "cheaper": partial(cheaper, fewest=ALL),
+        }.items():
+            stack.enter_context(mock.patch.object(search, name, value))
+        stack.enter_context(mock.patch.object(Measure, "items", return_value=max(items)))
         return searched(project, counted=("screen", "full"))
-    finally:
-        search.FULLS, search.FINALISTS, search.cheaper = before
 
 
 def chosen(found: Searched) -> Verdict:
@@ -204,7 +215,7 @@ def roof(ours: Verdict) -> list[Figure]:
 
 def servers(project: Path) -> list[Figure]:
     """Tokens a second at 8 callers and at one: the release's gateway, llama.cpp's own server, in turns."""
-    every = exhaustive(project)
+    every = exhaustive(project, searched(project))
     yard = Place.at(project).yard
     told = every.release.json("release.json")
     ours = chosen(every)
@@ -220,8 +231,11 @@ def servers(project: Path) -> list[Figure]:
     if not good:
         return [Figure(name.format(n, "s" * (n > 1)), None, "ratio", why=NO_VERDICT) for n in (CALLERS, 1)]
     theirs = min(good, key=lambda one: one.number(COST, 9e9))
-    asked = questions_of(yard, every.release.folder, told)[:BATCH]
+    # Each question once: llama.cpp's server keeps what it has read, and would not read a prompt again.
+    turns_in_all = 2 * (PAIRS + 1)
+    asked = questions_of(yard, every.release.folder, told, most=ALL)[: turns_in_all * BATCH]
     bodies = [completion("desk", prompt, MAX_TOKENS) for _, prompt in asked]
+    batches = iter([bodies[at : at + BATCH] for at in range(0, len(bodies) - BATCH + 1, BATCH)])
     longest = max(len(prompt) for _, prompt in asked) + MAX_TOKENS + 8
     file = engines.model_path(yard.one(theirs.candidate).folder)
     figures = []
@@ -235,8 +249,9 @@ def servers(project: Path) -> list[Figure]:
             for callers in (CALLERS, 1):
                 turns = []
                 for turn in range(PAIRS + 1):
-                    mine = ask_server(gateway, key, "/v1/completions", bodies, callers)
-                    other = ask_server(url.removesuffix("/v1"), "bench", "/v1/completions", bodies, callers)
+                    batch = next(batches)
+                    mine = ask_server(gateway, key, "/v1/completions", batch, callers)
+                    other = ask_server(url.removesuffix("/v1"), "bench", "/v1/completions", batch, callers)
                     if turn:  # the first warms both
                         turns.append((mine, other))
                 figures.append(
@@ -259,7 +274,22 @@ def _ratio(name: str, turns: Sequence[tuple[float, float]], above: float | None,
     return Figure(name, middle, "ratio", low=middle - spread, high=middle + spread, above=above, why=why)
 
 
-PARTS = {"regret": regret, "servers": servers}
+def olive(project: Path) -> list[Figure]:
+    """Olive's search on the tuned model against ours; `OLIVE` names its command."""
+    command = os.environ.get("OLIVE")
+    if not command:
+        names = olive_search.FIGURES
+        return [Figure(name, None, unit, why=NO_OLIVE) for name, unit in names]
+    found = searched(project)
+    yard = Place.at(project).yard
+    converted = {record.inputs["candidate"][0] for record in map(yard.one, found.release.inputs["verdicts"])}
+    references = {record.inputs["reference"][0] for record in map(yard.one, found.release.inputs["verdicts"])}
+    seconds = found.seconds + sum(yard.one(id).seconds for id in converted | references)
+    with tempfile.TemporaryDirectory() as place:
+        return olive_search.compare(Path(command), Path(place), yard, chosen(found), seconds)
+
+
+PARTS = {"regret": regret, "servers": servers, "olive": olive}
 
 
 if __name__ == "__main__":

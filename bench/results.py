@@ -11,7 +11,7 @@ import json
 import math
 import platform
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -74,33 +74,41 @@ class Figure:
 
 
 def tell(name: str, figures: Sequence[Figure], *, whole: bool) -> None:
-    """Print a script's figures, and keep them where all of its parts ran."""
+    """Print a script's figures, and keep them; `whole`: all of its parts ran."""
     for figure in figures:
         print(json.dumps(figure.row() | {"unit": figure.unit}, ensure_ascii=False))
-    if whole:
-        write(name, figures)
+    write(name, figures, whole=whole)
 
 
-def write(name: str, figures: Sequence[Figure], *, folder: Path = FOLDER, kind: str | None = None) -> None:
+def write(
+    name: str,
+    figures: Sequence[Figure],
+    *,
+    folder: Path = FOLDER,
+    kind: str | None = None,
+    whole: bool = True,
+) -> None:
     """Put a run's figures into results/NAME.json of `folder`, then make RESULTS.md anew.
 
-    `kind`: of the machine, where its processor does not decide it.
+    `kind`: of the machine, where its processor does not decide it. Of a run that is not `whole`, the figures
+    that it does not name stay.
     """
     path = folder / "results" / f"{name}.json"
     old: list[Row] = json.loads(path.read_text("utf-8")) if path.exists() else []
-    rows = merge(old, [figure.row() | origin(kind) for figure in figures])
+    rows = merge(old, [figure.row() | origin(kind) for figure in figures], whole=whole)
     text = json.dumps(rows, ensure_ascii=False, indent=1, sort_keys=True, allow_nan=False)
     write_whole(path, text.encode() + b"\n")
     write_whole(folder / "RESULTS.md", markdown(folder / "results").encode())
 
 
-def merge(old: Iterable[Row], new: Sequence[Row]) -> list[Row]:
+def merge(old: Sequence[Row], new: Sequence[Row], *, whole: bool = True) -> list[Row]:
     """The rows of a script after a run: this kind of machine's are new, the others' stay.
 
-    Figures that the script no longer names are gone. A row without a measurement does not replace a measured
+    Figures that a whole run no longer names are gone. A row without a measurement does not replace a measured
     one of the same kind of machine: its date and commit say how old that is. The script's order, then kinds.
     """
-    order = {row["figure"]: at for at, row in enumerate(new)}
+    named = [row["figure"] for row in (new if whole else [*old, *new])]
+    order = {name: at for at, name in enumerate(dict.fromkeys(named))}
     kept = {(row["figure"], row["machine"]["kind"]): row for row in old if row["figure"] in order}
     for row in new:
         at = row["figure"], row["machine"]["kind"]

@@ -25,6 +25,12 @@ def test_a_run_leaves_the_rows_of_other_kinds_of_machine() -> None:
     assert kept == [("b", "native bf16", 5.0), ("a", "AVX2 only", 1.0), ("a", "native bf16", 4.0)]
 
 
+def test_a_run_of_a_part_keeps_the_figures_of_the_other_parts() -> None:
+    old = [row("a", "k", 1.0), row("b", "k", 2.0)]
+    assert [r["ours"] for r in results.merge(old, [row("b", "k", 3.0)], whole=False)] == [1.0, 3.0]
+    assert [r["ours"] for r in results.merge(old, [row("b", "k", 3.0)])] == [3.0]
+
+
 def test_an_unmeasured_row_does_not_replace_a_measured_one() -> None:
     assert results.merge([row("a", "k", 1.0)], [row("a", "k", None)])[0]["ours"] == 1.0
     assert results.merge([row("a", "k", None)], [row("a", "k", 1.0)])[0]["ours"] == 1.0
