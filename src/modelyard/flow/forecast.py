@@ -19,10 +19,10 @@ TYPICAL_S: dict[str, tuple[float, float]] = {
     "train.base": (11, 23),
     "train.tune": (12, 25),  # besides its budget: loading, measuring the precision, merging
     "optimize.convert": (62, 116),
-    "verify.reference": (98, 233),
-    "verify.measure": (424, 1460),
-    "verify.race": (46, 230),
-    "verify.lookup": (32, 80),
+    "verify.reference": (92, 219),
+    "verify.measure": (350, 1200),
+    "verify.race": (47, 230),
+    "verify.lookup": (30, 80),
     "release.choose": (2, 2),
 }
 TYPICAL_TPS = (420, 190)  # of tuning the example's base

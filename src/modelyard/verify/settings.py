@@ -11,7 +11,7 @@ from ..records.shapes import Step
 
 REFERENCE = Step("verify.reference", 2, "modelyard.verify.reference:run")
 MEASURE = Step("verify.measure", 5, "modelyard.verify.measure:run", measures=True)
-PROBE = Step("verify.probe", 2, "modelyard.verify.probe:run", measures=True)
+PROBE = Step("verify.probe", 3, "modelyard.verify.probe:run", measures=True)
 RACE = Step("verify.race", 2, "modelyard.verify.race:run", measures=True)
 LOOKUP = Step("verify.lookup", 2, "modelyard.verify.lookup:run", measures=True)
 
