@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from modelyard.errors import MissingPackage, SourceError
+from modelyard.flow import skipped
 from modelyard.flow.files import file_kinds, unmade
 from modelyard.optimize import missing as lacking
+from modelyard.project import Project
 
 
 def test_all_that_an_engine_reads_is_tried_with_one_unquantised_file() -> None:
@@ -53,3 +57,27 @@ def test_a_missing_converter_leaves_its_files_out_and_names_its_extra(
     assert [one.what for one in unmade(["openvino", "llamacpp"])] == ["converting to openvino needs nncf"]
     with pytest.raises(MissingPackage):
         file_kinds(["openvino"], ["openvino int4"])
+
+
+@pytest.mark.parametrize(
+    ("release", "told"),
+    [
+        ({}, ["the engine onnx is not installed", "converting to openvino needs nncf"]),
+        ({"engines": ["openvino"]}, ["converting to openvino needs nncf"]),
+        ({"search": {"files": ["gguf Q4_0"]}}, ["the engine onnx is not installed"]),
+        ({"engines": ["llamacpp"], "search": {"files": ["gguf Q4_0"]}}, []),
+    ],
+)
+def test_what_the_search_does_without_is_told_unless_the_project_named_it(
+    monkeypatch: pytest.MonkeyPatch, release: dict[str, Any], told: list[str]
+) -> None:
+    def engine(name: str) -> MissingPackage | None:
+        return MissingPackage("the engine onnx is not installed", try_="…") if name == "onnx" else None
+
+    monkeypatch.setattr("modelyard.optimize.needs._installed", lambda package: package != "nncf")
+    monkeypatch.setattr("modelyard.engines.missing", engine)
+    source = {"path": "x", "licence": "MIT", "owner": "X", "basis": "own"}
+    project = Project.model_validate(
+        {"version": 1, "name": "a", "data": {"sources": [source]}, "release": release}
+    )
+    assert [one.what for one in skipped(project)] == told
