@@ -43,9 +43,10 @@ from modelyard import engines, machine
 from modelyard.cli.place import Place
 from modelyard.flow import Walk, line, search
 from modelyard.flow.measuring import Measure
-from modelyard.records.shapes import Record
-from modelyard.release import Verdict, raced, verdict
+from modelyard.records.clock import today
+from modelyard.release import Pick, Verdict, gates_for, pick, raced, verdict
 from modelyard.release.choose import COST, cheaper
+from modelyard.verify.settings import MEASURE, RACE
 
 PYDESK = ROOT / "examples" / "pydesk"
 BATCH = 32  # questions of a turn
@@ -57,11 +58,21 @@ NO_VERDICT = "no file of llama.cpp's is as good"
 
 @dataclass(frozen=True)
 class Searched:
-    """A release, and what its search measured: verdicts in full with the race's speeds."""
+    """What a search measured in full, with the race's speeds, and whom it chose before `report`."""
 
-    release: Record
     verdicts: tuple[Verdict, ...]
+    choice: Pick
     seconds: float  # of measuring: what was screened, asked, measured in full and raced
+
+    @property
+    def best(self) -> Verdict:
+        if self.choice.winner is None:
+            raise SystemExit(f"no release: {self.choice.why}")
+        return self.choice.winner
+
+    @property
+    def admissible(self) -> list[Verdict]:
+        return [row.verdict for row in self.choice.rows if not row.failed]
 
     def of(self, what: tuple[str, str, int]) -> Verdict | None:
         return next((one for one in self.verdicts if one.what == what), None)
@@ -86,8 +97,7 @@ def regret(project: Path) -> list[Figure]:
     """What the search's choice costs more than the cheapest that an exhaustive measurement finds."""
     found = searched(project)
     every = exhaustive(project, found)
-    ours = every.of(chosen(found).what)
-    best = chosen(every)
+    ours, best = every.of(found.best.what), every.best
     if ours is None or ours.facts[COST].value is None:
         raise SystemExit("the exhaustive measurement has no cost for what the search chose")
     mine, least = (one.number(COST, float("nan")) for one in (ours, best))
@@ -121,18 +131,17 @@ def searched(project: Path, *, counted: Collection[str] = ("screen", "partial", 
     `counted`: measurements whose seconds count, beside those of the race.
     """
     place = Place.at(project)
-    walk = Walk(place.yard, threads=machine.cores())
-    release = walk.follow(line(place.project, place.folder, place.yard))
-    if release is None:
-        raise SystemExit("the line stopped before its end")
-    price = search.price_of(place.project)
-    made = [place.yard.one(id) for id in release.inputs["verdicts"]]
-    (race,) = (place.yard.one(id) for id in release.inputs["race"])
-    fulls = [record for record in made if record.settings["fidelity"] == "full"]
-    times = raced(race)
+    walk = Walk(place.yard, threads=machine.cores(), to=RACE.name)
+    walk.follow(line(place.project, place.folder, place.yard))
+    made = [done.record for done in walk.done if done.record]
+    measured = [record for record in made if record.step == MEASURE.name]
+    (race,) = (record for record in made if record.step == RACE.name)
+    price, times = search.price_of(place.project), raced(race)
+    fulls = [record for record in measured if record.settings["fidelity"] == "full"]
     verdicts = tuple(verdict(record, price, times) for record in fulls)
-    seconds = race.seconds + sum(record.seconds for record in made if record.settings["fidelity"] in counted)
-    return Searched(release, verdicts, seconds)
+    gates = gates_for(place.project.release.gates, has_pairs=True, today=today())
+    seconds = race.seconds + sum(one.seconds for one in measured if one.settings["fidelity"] in counted)
+    return Searched(verdicts, pick(verdicts, gates), seconds)
 
 
 def exhaustive(project: Path, found: Searched) -> Searched:
@@ -152,22 +161,9 @@ def exhaustive(project: Path, found: Searched) -> Searched:
         return searched(project, counted=("screen", "full"))
 
 
-def chosen(found: Searched) -> Verdict:
-    """The verdict that was released."""
-    id = found.release.json("release.json")["winner"]["verdict"]
-    return next(one for one in found.verdicts if one.id == id)
-
-
-def admissible(found: Searched) -> list[Verdict]:
-    """Those that keep every gate."""
-    rows = found.release.json("release.json")["candidates"]
-    kept = {row["verdict"] for row in rows if not row["failed"] and row["fidelity"] == "full"}
-    return [one for one in found.verdicts if one.id in kept]
-
-
 def cheaper_than_four_bits(every: Searched) -> list[Figure]:
     """The cheapest admissible candidate to the plain 4-bit file on its cheapest engine."""
-    right = admissible(every)
+    right = every.admissible
     plain = [one for one in every.verdicts if one.label.startswith("gguf Q4_0")]
     four, best = (min(ones, key=lambda one: one.number(COST, 9e9), default=None) for ones in (plain, right))
     name = "cost of the plain 4-bit file to that of the cheapest admissible candidate"
@@ -184,7 +180,7 @@ def alone(every: Searched, ours: Verdict) -> list[Figure]:
         pace = one.number("speed.decode_tps.c1", 0)
         return one.number("latency.ttft_p50_s.c1", 9e9) + 7 / pace if pace else 9e9
 
-    best = min(admissible(every), key=seconds)
+    best = min(every.admissible, key=seconds)
     told = [f"{one.label} {1e3 * seconds(one):.0f} ms an answer" for one in (ours, best)]
     return [
         Figure(
@@ -215,10 +211,13 @@ def roof(ours: Verdict) -> list[Figure]:
 
 def servers(project: Path) -> list[Figure]:
     """Tokens a second at 8 callers and at one: the release's gateway, llama.cpp's own server, in turns."""
-    every = exhaustive(project, searched(project))
+    found = searched(project)
+    every = exhaustive(project, found)
+    ours = every.of(found.best.what)
+    assert ours is not None
     yard = Place.at(project).yard
-    told = every.release.json("release.json")
-    ours = chosen(every)
+    release = yard.find(step="release.choose")[-1]
+    told = release.json("release.json")
     good = [
         one
         for one in every.verdicts
@@ -233,7 +232,7 @@ def servers(project: Path) -> list[Figure]:
     theirs = min(good, key=lambda one: one.number(COST, 9e9))
     # Each question once: llama.cpp's server keeps what it has read, and would not read a prompt again.
     turns_in_all = 2 * (PAIRS + 1)
-    asked = questions_of(yard, every.release.folder, told, most=ALL)[: turns_in_all * BATCH]
+    asked = questions_of(yard, release.folder, told, most=ALL)[: turns_in_all * BATCH]
     bodies = [completion("desk", prompt, MAX_TOKENS) for _, prompt in asked]
     batches = iter([bodies[at : at + BATCH] for at in range(0, len(bodies) - BATCH + 1, BATCH)])
     longest = max(len(prompt) for _, prompt in asked) + MAX_TOKENS + 8
@@ -243,7 +242,7 @@ def servers(project: Path) -> list[Figure]:
         tempfile.TemporaryDirectory() as place,
         openai.llamacpp(file, "bench", callers=CALLERS, tokens=longest, threads=ours.threads) as url,
     ):
-        bare = ungrounded(Path(place) / "desk", every.release.folder, told)
+        bare = ungrounded(Path(place) / "desk", release.folder, told)
         with serving(bare) as (gateway, _):
             key = key_of(bare)
             for callers in (CALLERS, 1):
@@ -282,11 +281,11 @@ def olive(project: Path) -> list[Figure]:
         return [Figure(name, None, unit, why=NO_OLIVE) for name, unit in names]
     found = searched(project)
     yard = Place.at(project).yard
-    converted = {record.inputs["candidate"][0] for record in map(yard.one, found.release.inputs["verdicts"])}
-    references = {record.inputs["reference"][0] for record in map(yard.one, found.release.inputs["verdicts"])}
-    seconds = found.seconds + sum(yard.one(id).seconds for id in converted | references)
+    made = [yard.one(one.id) for one in found.verdicts]
+    before = {record.inputs[role][0] for record in made for role in ("candidate", "reference")}
+    seconds = found.seconds + sum(yard.one(id).seconds for id in before)
     with tempfile.TemporaryDirectory() as place:
-        return olive_search.compare(Path(command), Path(place), yard, chosen(found), seconds)
+        return olive_search.compare(Path(command), Path(place), yard, found.best, seconds)
 
 
 PARTS = {"regret": regret, "servers": servers, "olive": olive}
