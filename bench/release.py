@@ -43,10 +43,12 @@ from modelyard import engines, machine
 from modelyard.cli.place import Place
 from modelyard.flow import Walk, line, search
 from modelyard.flow.measuring import Measure
+from modelyard.optimize.settings import CONVERT
 from modelyard.records.clock import today
 from modelyard.release import Pick, Verdict, gates_for, pick, raced, verdict
 from modelyard.release.choose import COST, cheaper
-from modelyard.verify.settings import MEASURE, RACE
+from modelyard.release.settings import CHOOSE
+from modelyard.verify.settings import MEASURE, RACE, REFERENCE
 
 PYDESK = ROOT / "examples" / "pydesk"
 BATCH = 32  # questions of a turn
@@ -216,7 +218,7 @@ def servers(project: Path) -> list[Figure]:
     ours = every.of(found.best.what)
     assert ours is not None
     yard = Place.at(project).yard
-    release = yard.find(step="release.choose")[-1]
+    release = yard.find(step=CHOOSE.name)[0]
     told = release.json("release.json")
     good = [
         one
@@ -281,9 +283,8 @@ def olive(project: Path) -> list[Figure]:
         return [Figure(name, None, unit, why=NO_OLIVE) for name, unit in names]
     found = searched(project)
     yard = Place.at(project).yard
-    made = [yard.one(one.id) for one in found.verdicts]
-    before = {record.inputs[role][0] for record in made for role in ("candidate", "reference")}
-    seconds = found.seconds + sum(yard.one(id).seconds for id in before)
+    converted = [*yard.find(step=CONVERT.name), *yard.find(step=REFERENCE.name)]
+    seconds = found.seconds + sum(record.seconds for record in converted)
     with tempfile.TemporaryDirectory() as place:
         return olive_search.compare(Path(command), Path(place), yard, found.best, seconds)
 
