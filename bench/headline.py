@@ -63,17 +63,17 @@ def answer_all(verdicts: Verdicts) -> dict[str, list[Row]]:
 
     Raises RecordError when the verdicts did not look at the same questions.
     """
-    base, tuned, released = map(answers, (verdicts.base, verdicts.tuned, verdicts.released))
-    ids = [row["id"] for row in base]
-    if not ids or any([row["id"] for row in rows] != ids for rows in (tuned, released)):
+    tuned, released = map(answers, (verdicts.tuned, verdicts.released))
+    ids = [row["id"] for row in tuned]
+    if not ids or [row["id"] for row in released] != ids:
         raise RecordError("the verdicts on report looked at different questions", where=verdicts.released.id)
     by_id = {item.id: item for item in items(read_jsonl(verdicts.corpus.folder / "pairs.report.jsonl"))}
     asked = [by_id[id] for id in ids]
     score = verdicts.base.json("verdict.json")["task_score"]
     by_rule = [rules.answer(item.question or "", item.pair.get("passage") or "") for item in asked]
     return {
-        "base": base,
-        "base, two examples": two_examples(verdicts, asked),
+        "base": of_base(verdicts, asked),
+        "base, two examples": of_base(verdicts, asked, examples(verdicts)),
         "always NOT STATED": [scored(item, NOT_STATED, score) for item in asked],
         "rule program": [scored(item, answer, score) for item, answer in zip(asked, by_rule, strict=True)],
         TUNED: tuned,
@@ -93,16 +93,21 @@ def scored(item: Item, answer: str, score: str) -> Row:
     return {"id": item.id, "group": item.group, "answerable": item.answerable, "right": right}
 
 
-def two_examples(verdicts: Verdicts, asked: Sequence[Item]) -> list[Row]:
-    """The base asked once more, on the engine of its verdict, two training pairs before each question."""
-    verdict = verdicts.base.json("verdict.json")
+def examples(verdicts: Verdicts) -> list[Item]:
+    """Two training pairs, one with an answer in its passage and one without."""
+    seed = verdicts.base.json("verdict.json")["seed"]
     train = items(read_jsonl(verdicts.corpus.folder / "pairs.train.jsonl"))
-    shown = [example(train, stratum, verdict["seed"]) for stratum in ("answerable", "unanswerable")]
+    return [example(train, stratum, seed) for stratum in ("answerable", "unanswerable")]
+
+
+def of_base(verdicts: Verdicts, asked: Sequence[Item], shown: Sequence[Item] = ()) -> list[Row]:
+    """The base asked on the engine of its verdict, `shown` before each question: a search asks it fewer."""
+    verdict = verdicts.base.json("verdict.json")
     rows = [item.pair | {"messages": in_one([*shown, item])} for item in asked]  # type: ignore[operator]
     prompter = Prompter(verdicts.candidate.folder)
     plan = quality.plan(prompter, items(rows), None, 1)
     cap = int(verdict["max_answer_tokens"])
-    print(f"asking the base {len(rows)} questions, two examples before each", file=sys.stderr)
+    print(f"asking the base {len(rows)} questions, {len(shown)} examples before each", file=sys.stderr)
     engine = engines.start(
         verdict["engine"],
         verdicts.candidate.folder / "model.gguf",
