@@ -26,7 +26,6 @@ from results import Figure
 
 Job = dict[str, Any]
 TURNS = 3
-STUDENT = 4.303  # two-sided 95% of Student's t with TURNS - 1 = 2 degrees of freedom
 STEPS, BLOCK, HELD = 24, 512, 8
 PEERS = {"trainer": "Trainer", "trl": "TRL's SFTTrainer"}
 
@@ -123,13 +122,13 @@ def compare(what: str, told: Job, place: Path) -> list[Figure]:
         speed, memory = names(what, peer)
         theirs = [turn[peer] for turn in found]
         ratios = [mine["tps"] / other["tps"] for mine, other in zip(ours, theirs, strict=True)]
-        middle, half = statistics.mean(ratios), STUDENT * statistics.stdev(ratios) / TURNS**0.5
+        middle, low, high = results.of_turns(ratios)
         speeds = [statistics.mean(one["tps"] for one in runs) for runs in (ours, theirs)]
         why = (
             f"{ours[0]['precision']} {speeds[0]:,.0f} tokens/s; {theirs[0]['precision']} {speeds[1]:,.0f}; "
             f"{TURNS} turns; held-out loss {ours[0]['held']:.3f} and {theirs[0]['held']:.3f}"
         )
-        rows.append(Figure(speed, middle, "times", low=middle - half, high=middle + half, why=why))
+        rows.append(Figure(speed, middle, "times", low=low, high=high, why=why))
         rows.append(Figure(memory, ours[0]["peak_gib"], "GiB", theirs[0]["peak_gib"]))
     return rows
 

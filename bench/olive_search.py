@@ -44,15 +44,17 @@ BUILDERS = [
 ]
 
 
-def compare(olive: Path, place: Path, yard: Yard, ours: Verdict, seconds: float) -> list[Figure]:
-    """Olive's best in `seconds` against `ours`, both asked and raced here."""
+def compare(
+    olive: Path, place: Path, yard: Yard, ours: Verdict, *, seconds: float, max_loss: float
+) -> list[Figure]:
+    """Olive's best in `seconds` against `ours`, both asked and raced here; it may lose `max_loss` to ours."""
     candidate, record = yard.one(ours.candidate), yard.one(ours.id)
     corpus = yard.one(record.inputs["corpus"][0])
     model = yard.one(candidate.inputs["model"][0])
     pool = items(read_jsonl(corpus.folder / "pairs.select.jsonl"))
     prompter = Prompter(candidate.folder)
     rows = read_jsonl(record.folder / "answers.jsonl")
-    least = statistics.mean(row["right"] for row in rows) - 0.08  # what the example's gate allows
+    least = statistics.mean(row["right"] for row in rows) - max_loss
     asked = quality.plan(prompter, choose(pool, EVALUATION, seed=0), None, 1)
     rights = {item.id: item.answer for item in asked.items}
     told = {
@@ -75,7 +77,7 @@ def compare(olive: Path, place: Path, yard: Yard, ours: Verdict, seconds: float)
             at_most=1.05,  # Olive ends the point that it has begun
             why=f"{seconds:.0f} s and {took:.0f} s; Olive tried {tried} points of its space",
         ),
-        *_raced(candidate, theirs, corpus, ours, _mix(record)),
+        *_raced(candidate, theirs, corpus, ours, Mix(**record.json("verdict.json")["mix"])),
         _asked(prompter, theirs, ours, rows, pool),
     ]
 
@@ -135,17 +137,12 @@ def _best(out: Path) -> tuple[Path, int]:
     return file.parent, len(json.loads((out / "footprint.json").read_text("utf-8"))) - 1
 
 
-def _mix(record: Record) -> Mix:
-    return Mix(**record.json("verdict.json")["mix"])
-
-
 def _raced(candidate: Record, theirs: Path, corpus: Record, ours: Verdict, mix: Mix) -> list[Figure]:
     text = corpus_tokens(Prompter(candidate.folder), corpus, seed=0)
-    places = {ours.engine: engines.model_path(candidate.folder), "onnx": theirs}
     room = mix.input_tokens + mix.output_tokens + SPARE_TOKENS
     runners = []
     try:
-        for name, path in [(ours.engine, places[ours.engine]), ("onnx", theirs)]:
+        for name, path in [(ours.engine, engines.model_path(candidate.folder)), ("onnx", theirs)]:
             engine = engines.start(
                 name, path, threads=ours.threads, callers=CALLERS, context_tokens=room, limit_s=SILENCE_S
             )

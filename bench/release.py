@@ -48,6 +48,7 @@ from modelyard.records.clock import today
 from modelyard.release import Pick, Verdict, gates_for, pick, raced, verdict
 from modelyard.release.choose import COST, cheaper
 from modelyard.release.settings import CHOOSE
+from modelyard.train.settings import BASE
 from modelyard.verify.settings import MEASURE, RACE, REFERENCE
 
 PYDESK = ROOT / "examples" / "pydesk"
@@ -122,8 +123,8 @@ def regret(project: Path) -> list[Figure]:
             "screening is in both, converting in neither",
         ),
         *cheaper_than_four_bits(every),
-        *alone(every, ours),
-        *roof(ours),
+        *alone(every, ours, project),
+        *roof(ours, project),
     ]
 
 
@@ -175,12 +176,13 @@ def cheaper_than_four_bits(every: Searched) -> list[Figure]:
     return [Figure(name, ratio, "ratio", above=1.3, why=f"{four.label} against {best.label}")]
 
 
-def alone(every: Searched, ours: Verdict) -> list[Figure]:
-    """One caller: seconds for an answer of eight tokens, the release and the fastest admissible one."""
+def alone(every: Searched, ours: Verdict, project: Path) -> list[Figure]:
+    """One caller: seconds for an answer of the mix's length, the release and the fastest admissible one."""
+    after_the_first = Place.at(project).project.release.mix.output_tokens - 1
 
     def seconds(one: Verdict) -> float:
         pace = one.number("speed.decode_tps.c1", 0)
-        return one.number("latency.ttft_p50_s.c1", 9e9) + 7 / pace if pace else 9e9
+        return one.number("latency.ttft_p50_s.c1", 9e9) + after_the_first / pace if pace else 9e9
 
     best = min(every.admissible, key=seconds)
     told = [f"{one.label} {1e3 * seconds(one):.0f} ms an answer" for one in (ours, best)]
@@ -195,13 +197,14 @@ def alone(every: Searched, ours: Verdict) -> list[Figure]:
     ]
 
 
-def roof(ours: Verdict) -> list[Figure]:
+def roof(ours: Verdict, project: Path) -> list[Figure]:
     """The share of this machine's roof that the release reaches: reading of memory, and products."""
     here = machine.roof()
-    gib = ours.number("candidate.size_mib", 0) / 1024
-    decode = ours.number("speed.decode_tps.c1", 0) * gib * 1.0737 / here.memory_read
-    params = 134.5e6  # of the example's base; its head is its embedding
-    prefill = 2 * params * ours.number("speed.prefill_tps.c8", 0) / 1e9
+    size = ours.number("candidate.size_mib", 0) * 2**20 / 1e9
+    decode = ours.number("speed.decode_tps.c1", 0) * size / here.memory_read
+    (base,) = Place.at(project).yard.find(step=BASE.name)
+    parameters = base.fact("model.parameters").value or 0  # its head, a product too, is its embedding
+    prefill = 2 * parameters * ours.number("speed.prefill_tps.c8", 0) / 1e9
     best = max(here.gemm_fp32, here.gemm_bf16)
     return [
         Figure(
@@ -267,12 +270,10 @@ def servers(project: Path) -> list[Figure]:
 
 
 def _ratio(name: str, turns: Sequence[tuple[float, float]], above: float | None, what: str) -> Figure:
-    ratios = [mine / other for mine, other in turns]
-    middle = statistics.mean(ratios)
-    spread = 2.365 * statistics.stdev(ratios) / len(ratios) ** 0.5  # Student, 7 degrees of freedom
+    middle, low, high = results.of_turns([mine / other for mine, other in turns])
     mine, other = (statistics.mean(side) for side in zip(*turns, strict=True))
     why = f"{what}; {PAIRS} alternating pairs of {BATCH} answers, {mine:.1f} and {other:.1f} tokens/s"
-    return Figure(name, middle, "ratio", low=middle - spread, high=middle + spread, above=above, why=why)
+    return Figure(name, middle, "ratio", low=low, high=high, above=above, why=why)
 
 
 def olive(project: Path) -> list[Figure]:
@@ -282,11 +283,15 @@ def olive(project: Path) -> list[Figure]:
         names = olive_search.FIGURES
         return [Figure(name, None, unit, why=NO_OLIVE) for name, unit in names]
     found = searched(project)
-    yard = Place.at(project).yard
+    place = Place.at(project)
+    yard, gate = place.yard, place.project.release.gates["quality.task"]
     converted = [*yard.find(step=CONVERT.name), *yard.find(step=REFERENCE.name)]
     seconds = found.seconds + sum(record.seconds for record in converted)
-    with tempfile.TemporaryDirectory() as place:
-        return olive_search.compare(Path(command), Path(place), yard, found.best, seconds)
+    assert gate.max_loss is not None
+    with tempfile.TemporaryDirectory() as work:
+        return olive_search.compare(
+            Path(command), Path(work), yard, found.best, seconds=seconds, max_loss=gate.max_loss
+        )
 
 
 PARTS = {"regret": regret, "servers": servers, "olive": olive}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import platform
+import statistics
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -22,6 +23,7 @@ from modelyard import __version__, machine
 from modelyard.records.files import write_whole
 
 FOLDER = Path(__file__).parent
+STUDENT = {2: 4.303, 7: 2.365, 15: 2.131}  # two-sided 95% by degrees of freedom: turns less one
 PACKAGES = ("torch", "transformers", "peft", "openvino-genai", "xllamacpp")
 
 Row = dict[str, Any]
@@ -71,6 +73,13 @@ class Figure:
         ratio = self.ours / self.peer if self.ours is not None and self.peer else None
         why = self.why or ("" if goal else "no goal is set for it")
         return body | {"ratio": ratio, "goal": goal, "met": self.met, "why": why}
+
+
+def of_turns(ratios: Sequence[float]) -> tuple[float, float, float]:
+    """Mean of the ratios of alternating turns, and Student's interval at 95% around it."""
+    half = STUDENT[len(ratios) - 1] * statistics.stdev(ratios) / len(ratios) ** 0.5
+    middle = statistics.mean(ratios)
+    return middle, middle - half, middle + half
 
 
 def tell(name: str, figures: Sequence[Figure], *, whole: bool) -> None:

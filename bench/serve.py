@@ -116,14 +116,13 @@ def gateway(project: Path) -> list[Figure]:
 def _share(name: str, turns: list[tuple[float, float, float]], above: float | None) -> Figure:
     through, straight, cpu = zip(*turns, strict=True)
     ratios = [ours / theirs for ours, theirs in zip(through, straight, strict=True)]
-    middle = statistics.mean(ratios)
-    spread = 2.131 * statistics.stdev(ratios) / PAIRS**0.5  # Student, 15 degrees of freedom
+    middle, low, high = results.of_turns(ratios)
     return Figure(
         name,
         middle,
         "share",
-        low=middle - spread,
-        high=middle + spread,
+        low=low,
+        high=high,
         above=above,
         why=f"{PAIRS} alternating pairs of {BATCH} answers; {statistics.mean(through):.1f} and "
         f"{statistics.mean(straight):.1f} tokens/s; {1e3 * statistics.mean(cpu):.0f} ms of CPU an answer",

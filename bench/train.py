@@ -43,7 +43,6 @@ PAIRS = 3
 BLOCK = 512
 HELD = 8
 ROOF_S = 4
-STUDENT = 4.303  # two-sided 95% of Student's t with PAIRS - 1 = 2 degrees of freedom
 FULL_GOAL = 1.5
 Job = dict[str, Any]
 
@@ -216,7 +215,7 @@ def figures_of(contest: Contest, found: Sequence[dict[str, Job]], shares: Sequen
     for peer in contest.peers:
         theirs = [turn[peer] for turn in found]
         ratios = [mine["tps"] / other["tps"] for mine, other in zip(ours, theirs, strict=True)]
-        middle, half = statistics.mean(ratios), STUDENT * statistics.stdev(ratios) / PAIRS**0.5
+        middle, low, high = results.of_turns(ratios)
         first = peer == contest.peers[0]
         why = f"{ours[0]['name']} step, {ours[0]['precision']}, {_mean(ours):.0f} tokens/s; {PEERS[peer]}, "
         rows.append(
@@ -224,8 +223,8 @@ def figures_of(contest: Contest, found: Sequence[dict[str, Job]], shares: Sequen
                 f"tuning {contest.what}: times the tokens a second of {PEERS[peer]}",
                 middle,
                 "times",
-                low=middle - half,
-                high=middle + half,
+                low=low,
+                high=high,
                 above=contest.goal if first else None,
                 why=f"{why}{theirs[0]['precision']}, {_mean(theirs):.0f} tokens/s; {PAIRS} pairs of runs",
             )

@@ -39,12 +39,17 @@ def started(
         threading.Thread(target=child.stdout.read, daemon=True).start()
         yield found[1].rstrip("/"), child.pid
     finally:
-        child.terminate()
-        try:
-            child.wait(30)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
+        end(child)
+
+
+def end(child: subprocess.Popen[str]) -> None:
+    """Ask a process to end, and kill it when it has not in half a minute."""
+    child.terminate()
+    try:
+        child.wait(30)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
 
 
 def port() -> int:

@@ -17,6 +17,7 @@ from tests.test_house import HEAVY
 from modelyard.data.settings import PREPARE
 from modelyard.engines import menu
 from modelyard.errors import RecordError, Refused
+from modelyard.flow.measuring import FEWEST_ITEMS
 from modelyard.prompt import Prompter, ask, conversation
 from modelyard.records.yard import Yard
 from modelyard.serve import released
@@ -41,6 +42,14 @@ def test_every_file_is_screened_on_each_engine_that_reads_it_and_few_are_measure
     assert sum(label.endswith("partial") for label in labels) == 4
     assert 1 <= sum(label.endswith("full") for label in labels) <= 6
     assert any(label.startswith("base") and label.endswith("report") for label in labels)
+
+
+def test_the_base_is_asked_the_fewest_questions_where_no_gate_hangs_on_its_gain(desk: Made) -> None:
+    reports = [one for one in desk.records("verify.measure") if one.settings["fidelity"] == "report"]
+    base, *others = sorted(reports, key=lambda one: one.settings["max_loss"] is not None)
+    assert (base.settings["items"], base.settings["max_loss"]) == (FEWEST_ITEMS, None)
+    assert others
+    assert all(one.settings["max_loss"] for one in others)
 
 
 def test_right_conversions_pass_identity_and_fault_parity_on_both_engines(desk: Made) -> None:

@@ -186,6 +186,7 @@ def test_the_bill_is_valid_cyclonedx_and_names_every_file(desk: Made) -> None:
     kinds = [c["type"] for c in bill["components"]]
     assert {"machine-learning-model", "data", "library"} <= set(kinds)
     assert bill["metadata"]["component"]["name"] == "desk"
+    assert '"None"' not in text
 
 
 def test_the_image_is_non_root_pinned_and_checked(command: Command, copy: Path, tmp_path: Path) -> None:

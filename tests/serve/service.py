@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from tests.servers import end
 from tests.tiny import tiny_model
 
 from modelyard import bill
@@ -214,13 +215,7 @@ def running(folder: Path, *options: str) -> Iterator[Service]:
             reader.join(5)
         yield service
     finally:
-        if process.poll() is None:
-            process.terminate()
-            try:
-                process.wait(30)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        end(process)
         reader.join(5)
         if process.stderr is not None:
             process.stderr.close()

@@ -64,7 +64,7 @@ def file_kinds(usable: Sequence[str], named: Sequence[FileKind] | None = None) -
 
     Raises SourceError for a named one that no engine reads, MissingPackage for one that cannot be made here.
     """
-    readable = [kind for kind in FILE_KINDS if any(engines.reads(engine, kind) for engine in usable)]
+    readable = _readable(usable)
     for kind in named or ():
         if kind not in readable:
             raise SourceError(
@@ -85,9 +85,12 @@ def file_kinds(usable: Sequence[str], named: Sequence[FileKind] | None = None) -
 
 def unmade(usable: Sequence[str]) -> list[MissingPackage]:
     """Why files that one of the engines reads are not made here: one reason for each converter."""
-    kinds = [kind for kind in FILE_KINDS if any(engines.reads(engine, kind) for engine in usable)]
-    found = [lacking for kind in kinds if (lacking := missing(kind))]
+    found = [lacking for kind in _readable(usable) if (lacking := missing(kind))]
     return list({lacking.what: lacking for lacking in found}.values())
+
+
+def _readable(usable: Sequence[str]) -> list[FileKind]:
+    return [kind for kind in FILE_KINDS if any(engines.reads(engine, kind) for engine in usable)]
 
 
 def served_elsewhere(project: Project) -> list[ConvertSettings]:

@@ -44,7 +44,7 @@ from .steps import probes
 
 FINALISTS = 2  # that keep every gate, so that a race decides
 FULLS = 4  # measured in full at most, besides the unquantised file
-ASKED_AT_ONCE = 4
+ASKED_AT_ONCE = FULLS  # fewer cannot settle the queue
 # Of a budget in minutes: what screening may take, and what measuring may take with it. The rest is for
 # the race and the report.
 SCREENING, MEASURING = 0.5, 0.75
@@ -150,11 +150,10 @@ def usable_engines(project: Project) -> list[str]:
 
 def skipped(project: Project) -> list[MissingPackage]:
     """What the search does without, because a package is not installed: engines, and converters to files."""
-    if project.release.search.files is not None and project.release.engines:
-        return []  # what is named and lacks is an error
-    absent = [] if project.release.engines else [engines.missing(name) for name in SERVING]
-    unmade_here = [] if project.release.search.files is not None else unmade(usable_engines(project))
-    return [*(why for why in absent if why), *unmade_here]
+    told = project.release  # what it names and lacks is an error
+    absent = [] if told.engines else [engines.missing(name) for name in SERVING]
+    converters = unmade(usable_engines(project)) if told.search.files is None else []
+    return [*(why for why in absent if why), *converters]
 
 
 def price_of(project: Project) -> Price:
@@ -260,13 +259,10 @@ def _probed(measure: Measure, fulls: Sequence[Record]) -> Line[list[Record]]:
     return list((yield tuple(nodes)))
 
 
-def _base(
-    measure: Measure, like: Verdict, fidelity: Fidelity, items: int, *, few: bool = False
-) -> Line[tuple[Record, ...]]:
+def _base(measure: Measure, like: Verdict, fidelity: Fidelity, items: int | None) -> Line[tuple[Record, ...]]:
     """The untuned base, unquantised, on the engine of `like`: what the gain is counted from.
 
-    `few`: as many questions as said, and not as many as the gate on loss needs.
-
+    It has not learnt to be short: without `items`, where no gate hangs on it, it is asked the fewest.
     A server serves the tuned model alone: on one there is no base to compare with.
     """
     material = measure.material
@@ -275,7 +271,9 @@ def _base(
         return ()
     base = Wanted(material.base, ConvertSettings(file=kinds[0]))
     (file,) = yield from files((base,), material.model, material.corpus, BASE_ITEMS)
-    return (yield (measure(file, like.engine, fidelity, items, decides_loss=not few, label="base"),))
+    gated = items is not None
+    node = measure(file, like.engine, fidelity, items or FEWEST_ITEMS, decides_loss=gated, label="base")
+    return (yield (node,))
 
 
 def _race(measure: Measure, fulls: Sequence[Record]) -> Line[tuple[Record, ...]]:
@@ -319,21 +317,12 @@ def _on_report(
     *,
     gain_is_gated: bool,
 ) -> Line[tuple[Record, ...]]:
-    """The winner on `report`, after the untuned base and the unquantised file that it is compared with.
-
-    The base has not learnt to be short: it is asked fewer questions where no gate hangs on it.
-    """
+    """The winner on `report`, after the untuned base and the unquantised file that it is compared with."""
     items = measure.items("report", [winner, *([origin] if origin else [])])
     base: tuple[Record, ...] = ()
     against: tuple[Record, ...] = ()
     if measure.material.tuned:
-        base = yield from _base(
-            measure,
-            origin or winner,
-            "report",
-            items if gain_is_gated else FEWEST_ITEMS,
-            few=not gain_is_gated,
-        )
+        base = yield from _base(measure, origin or winner, "report", items if gain_is_gated else None)
     wins = origin is not None and origin.what == winner.what
     if origin and not wins:
         node = measure.again(screened, origin, "report", items, is_reference=True)
