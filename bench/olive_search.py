@@ -195,7 +195,7 @@ def _asked(
         )
     finally:
         engine.close()
-    fact = quality.paired(rows, [asdict(one) for one in answers.own], seed=0)
+    fact, _ = quality.paired(rows, [asdict(one) for one in answers.own], seed=0)
     return Figure(
         RIGHT,
         fact.value,

@@ -46,6 +46,7 @@ from modelyard.flow.measuring import Measure
 from modelyard.optimize.settings import CONVERT
 from modelyard.records.clock import today
 from modelyard.release import Pick, Verdict, gates_for, pick, raced, verdict
+from modelyard.release.again import SURE
 from modelyard.release.choose import COST, cheaper
 from modelyard.release.settings import CHOOSE
 from modelyard.train.settings import BASE
@@ -75,7 +76,7 @@ class Searched:
 
     @property
     def admissible(self) -> list[Verdict]:
-        return [row.verdict for row in self.choice.rows if not row.failed]
+        return [row.verdict for row in self.choice.rows if not row.failed and row.chance >= SURE]
 
     def of(self, what: tuple[str, str, int]) -> Verdict | None:
         return next((one for one in self.verdicts if one.what == what), None)

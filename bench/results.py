@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from modelyard import __version__, machine
+from modelyard.intervals import student
 from modelyard.records.files import write_whole
 
 FOLDER = Path(__file__).parent
-STUDENT = {2: 4.303, 7: 2.365, 15: 2.131}  # two-sided 95% by degrees of freedom: turns less one
 PACKAGES = ("torch", "transformers", "peft", "openvino-genai", "xllamacpp")
 
 Row = dict[str, Any]
@@ -77,7 +77,7 @@ class Figure:
 
 def of_turns(ratios: Sequence[float]) -> tuple[float, float, float]:
     """Mean of the ratios of alternating turns, and Student's interval at 95% around it."""
-    half = STUDENT[len(ratios) - 1] * statistics.stdev(ratios) / len(ratios) ** 0.5
+    half = student(len(ratios)) * statistics.stdev(ratios) / len(ratios) ** 0.5
     middle = statistics.mean(ratios)
     return middle, middle - half, middle + half
 

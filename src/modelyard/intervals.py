@@ -45,6 +45,7 @@ class Interval:
     high: float
     items: int
     groups: int
+    error: float | None = None  # standard error of the estimate by the resampled groups, where it is computed
 
     def told(self) -> dict[str, Any]:
         """What a Fact of it holds, its unit and reason aside."""
@@ -102,10 +103,11 @@ def paired_difference(
     found = _shares(
         np.column_stack([better] * len(present)), np.repeat(np.column_stack(present), 2, axis=1), groups, seed
     )
-    value, below, above = _combined(found, np.tile([1.0, -1.0], len(present)) / len(present))
-    return Interval(
-        value, max(-1.0, value - below), min(1.0, value + above), len(difference), len(set(groups))
-    )
+    weights = np.tile([1.0, -1.0], len(present)) / len(present)
+    value, below, above = _combined(found, weights)
+    low, high = max(-1.0, value - below), min(1.0, value + above)
+    error = float(np.sqrt(max(0.0, float(weights @ found.covariance @ weights))))
+    return Interval(value, low, high, len(difference), len(set(groups)), error)
 
 
 def mean(values: Sequence[float], *, seed: int = 0) -> Interval:
@@ -133,7 +135,7 @@ def ratio(sums: Sequence[float], counts: Sequence[float], groups: Sequence[str])
     total, size = np.bincount(at, sums), np.bincount(at, counts)
     value, count = float(total.sum() / size.sum()), len(total)
     residual = (total - value * size) / size.sum()
-    half = _quantile(count) * float(np.sqrt(residual @ residual * count / (count - 1)))
+    half = student(count) * float(np.sqrt(residual @ residual * count / (count - 1)))
     return Interval(value, value - half, value + half, len(sums), len(names))
 
 
@@ -177,7 +179,7 @@ def _bounds(p: float, variance: float, sizes: Array, correlation: float) -> tupl
     effect = 1 + (float(sizes @ sizes) / n - 1) * correlation
     if 0 < p < 1:
         effect = max(effect, variance * n / (p * (1 - p)))
-    z = _quantile(len(sizes))
+    z = student(len(sizes))
     low, high = 1 - _upper(1 - p, n / effect, z, near=p <= 0.5), _upper(p, n / effect, z, near=p >= 0.5)
     return max(0.0, min(p, low)), min(1.0, max(p, high))
 
@@ -226,8 +228,8 @@ def _combined(shares: _Shares, weights: Array) -> tuple[float, float, float]:
     )
 
 
-def _quantile(groups: int) -> float:
-    """Student's quantile, for the variance is itself estimated from so many groups.
+def student(groups: int) -> float:
+    """Student's quantile at LEVEL, for the variance is itself estimated from so many groups or turns.
 
     The expansion is Abramowitz & Stegun's 26.7.5, right to 0.01 from 4 degrees of freedom on.
     """

@@ -7,7 +7,19 @@ from hypothesis import strategies as st
 from tests.release.stage import facts, share, unmeasured, verdict
 
 from modelyard.records.shapes import Fact
-from modelyard.release.choose import EQUAL_COST, Verdict, cheaper, holds, is_settled, pick, queue, reference
+from modelyard.release.again import SURE
+from modelyard.release.choose import (
+    EQUAL_COST,
+    Verdict,
+    cheaper,
+    holds,
+    is_enough,
+    is_settled,
+    outcomes,
+    pick,
+    queue,
+    reference,
+)
 from modelyard.release.settings import Gate
 
 GATES = {"quality.task": Gate(min=0.6)}
@@ -74,6 +86,39 @@ def test_what_has_no_cost_is_not_released() -> None:
     )
 
 
+def test_a_cheaper_one_that_would_hardly_hold_on_report_is_passed_over_and_says_so() -> None:
+    lucky = verdict("lucky", candidate="c5", found=facts(cost=0.01, task=0.64))  # bound 0.61 of 0.6
+    sure = verdict("sure", candidate="c8", kind="Q8_0", found=facts(cost=0.02, task=0.8))
+    dear = verdict("dear", candidate="c16", kind="F16", found=facts(cost=0.03, task=0.64))
+    found = pick([lucky, sure, dear], GATES)
+    assert found.winner == sure
+    assert "gguf Q4_0 on openvino is cheaper, but would hold on report with 68% only" in found.why
+    assert "F16" not in found.why
+    assert [(one.verdict.id, one.out) for one in outcomes([], GATES, found)] == [
+        ("sure", ""),
+        ("lucky", "too likely to fail on report"),
+        ("dear", "dearer than the winner"),
+    ]
+
+
+def test_where_none_is_sure_to_hold_on_report_the_likeliest_is_released() -> None:
+    cheap = verdict("cheap", found=facts(cost=0.01, task=0.631))
+    likelier = verdict("likelier", found=facts(cost=0.02, task=0.645))
+    found = pick([cheap, likelier], GATES)
+    assert found.winner == likelier
+    assert found.why.startswith("the likeliest of 2 to keep every gate on report, too, though only by 76%")
+
+
+def test_a_search_goes_on_until_enough_hold_and_one_surely_on_report() -> None:
+    lucky, other, sure = (
+        verdict(f"{at}", found=facts(task=task)) for at, task in enumerate((0.64, 0.64, 0.8))
+    )
+    wrong = verdict("wrong", found=facts(task=0.5))
+    assert not is_enough([lucky, other], GATES, 2)
+    assert not is_enough([sure, wrong], GATES, 2)
+    assert is_enough([lucky, sure], GATES, 2)
+
+
 VERDICTS = st.lists(
     st.builds(
         lambda id, cost, task, fault: verdict(
@@ -98,7 +143,8 @@ def test_the_winner_keeps_every_gate_is_nearly_the_cheapest_and_no_order_matters
     assert (found.winner is None) == (not held)
     if found.winner is not None:
         assert found.winner in held
-        least = min(v.number("cost.usd_per_1k_answers", 0) for v in held)
+        sure = [row.verdict for row in found.rows if not row.failed and row.chance >= SURE] or [found.winner]
+        least = min(v.number("cost.usd_per_1k_answers", 0) for v in sure)
         assert found.winner.number("cost.usd_per_1k_answers", 0) <= least * EQUAL_COST
     shuffled = list(verdicts)
     chance.shuffle(shuffled)  # type: ignore[attr-defined]

@@ -105,10 +105,28 @@ def test_the_runners_of_a_race_take_turns_there_and_back(monkeypatch: pytest.Mon
         return speed.Runner(engine)
 
     runners = [runner("a"), runner("b")]
+    monkeypatch.setattr(speed, "MORE_ROUNDS", 0)
     speed.race(runners, list(range(500)), MIX, silence_s=5, seed=0, report=lambda *_, **__: None)
     assert order == ["a", "b", "a", "b"]  # a b, b a, a b: the same twice in a row counts once
     for one_runner in runners:
         assert {callers: len(turns) for callers, turns in one_runner.loads.items()} == {4: 3, 1: 1, 8: 1}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "turns"), [([1.0, 1.2, 2.0], [5, 5, 3]), ([1.0, 2.0, 2.0], [3, 3, 3]), ([1.0], [3])]
+)
+def test_only_those_close_to_the_fastest_race_on(
+    monkeypatch: pytest.MonkeyPatch, seconds: list[float], turns: list[int]
+) -> None:
+    runners = [speed.Runner(Scripted(lambda _: [])) for _ in seconds]
+    pace = {id(runner.engine): took for runner, took in zip(runners, seconds, strict=True)}
+
+    def measured(engine: Scripted, corpus: object, mix: object, callers: int, **_: object) -> speed.Load:
+        return speed.Load(callers, pace[id(engine)], (one(0, 1, 2),))
+
+    monkeypatch.setattr(speed, "measure", measured)
+    speed.race(runners, list(range(500)), MIX, silence_s=5, seed=0, report=lambda *_, **__: None)
+    assert [len(runner.loads[4]) for runner in runners] == turns
 
 
 def test_a_runner_that_fails_is_out_and_the_others_race_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from ..release import (
     Verdict,
     cheaper,
     gates_for,
-    holds,
+    is_enough,
     is_settled,
     pick,
     probed,
@@ -57,8 +57,9 @@ def search(project: Project, material: Material, yard: Yard) -> Line[Record]:
 
     Every file is screened on every engine that reads it: is it the model, does the engine run it right, how
     long does an answer take. The cheaper half answers some questions. Then one after the other is measured in
-    full, the cheapest likely one first, until two hold; these and the unquantised file that losses are
-    counted from race. The one winner, that file and the untuned base are scored on `report`.
+    full, the cheapest likely one first, until two hold, one of them surely on `report`, too; these and the
+    unquantised file that losses are counted from race. The one winner, that file and the untuned base are
+    scored on `report`.
     `release.choose` has the last word: it refuses when no candidate holds.
     """
     gates = gates_for(project.release.gates, has_pairs=material.has_pairs, today=today())
@@ -88,7 +89,7 @@ def search(project: Project, material: Material, yard: Yard) -> Line[Record]:
     behaved = yield from _probed(measure, against)
     for v in waiting:
         found_so_far = [verdict(record, price, probes=probed(behaved)) for record in fulls]
-        if sum(holds(v, gates) for v in found_so_far) == FINALISTS:
+        if is_enough(found_so_far, gates, FINALISTS):
             break
         if fulls and budget.is_spent(MEASURING):
             break

@@ -93,6 +93,7 @@ FACTS: dict[str, Meaning] = {
     "quality.grounded": Meaning("share", "right answers and right refusals with retrieved passages", "high"),
     "gain.task": Meaning("share", "quality.task minus that of the untuned base on the same pairs", "high"),
     "loss.task": Meaning("share", "quality.task of the reference minus this one's, paired", "low"),
+    "loss.error": Meaning("share", "standard error of loss.task, by resampled groups", "low"),
     "safety.false_answer": Meaning("share", "answers given where the passage states none", "low"),
     "groups.worst": Meaning("share", "right answers in the group that has fewest of them", "high"),
     "groups.unseen_kind": Meaning(

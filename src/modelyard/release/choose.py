@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..records.shapes import Fact, Record
+from .again import SURE, chance
 from .cost import SECONDS, Price, cost
 from .gates import Judgement, always, clearly_failed, is_raced, judge, likely
 from .settings import Gate
@@ -61,6 +62,7 @@ class Row:
 
     verdict: Verdict
     judgements: tuple[Judgement, ...]
+    chance: float  # that the gates hold on other questions, too
 
     @property
     def failed(self) -> tuple[Judgement, ...]:
@@ -147,14 +149,17 @@ def verdict(record: Record, price: Price, race: Raced | None = None, probes: Rac
 
 
 def pick(verdicts: Sequence[Verdict], gates: Mapping[str, Gate]) -> Pick:
-    """Among the full verdicts whose gates hold, the cheapest; of equal cost, the better.
+    """Among the full verdicts whose gates hold, and are SURE to hold on `report`, the cheapest; of equal
+    cost, the better. Where none is sure, the likeliest to hold.
 
     Better is a higher quality.task, or for a project without pairs a lower parity.kl. A verdict without a
     cost is not released: nobody could say what it is to be preferred to.
     """
     full = sorted((v for v in verdicts if v.fidelity == "full"), key=lambda v: v.id)
-    rows = tuple(Row(v, tuple(judge(v.facts, {**always(v.limits), **gates}))) for v in full)
-    held = [row.verdict for row in rows if not row.failed and row.verdict.number(COST, -1) >= 0]
+    rows = tuple(
+        Row(v, tuple(judge(v.facts, {**always(v.limits), **gates})), chance(v.facts, gates)) for v in full
+    )
+    held = [row for row in rows if not row.failed and row.verdict.number(COST, -1) >= 0]
     if not held:
         why = (
             "no candidate was measured in full"
@@ -162,23 +167,29 @@ def pick(verdicts: Sequence[Verdict], gates: Mapping[str, Gate]) -> Pick:
             else f"none of {len(full)} candidates keeps every gate"
         )
         return Pick(None, rows, why)
-    cheapest = min(v.number(COST, 0) for v in held)
-    equal = [v for v in held if v.number(COST, 0) <= cheapest * EQUAL_COST]
+    likeliest = max(row.chance for row in held)
+    sure = [row.verdict for row in held if row.chance >= min(SURE, likeliest)]
+    cheapest = min(v.number(COST, 0) for v in sure)
+    equal = [v for v in sure if v.number(COST, 0) <= cheapest * EQUAL_COST]
     winner = min(equal, key=_worse)
-    why = f"the cheapest of {len(held)} that keep every gate: {winner.number(COST, 0):.4g} USD/1k answers"
+    why = f"the cheapest of {len(held)} that keep every gate"
+    if likeliest < SURE:
+        why = (
+            f"the likeliest of {len(held)} to keep every gate on report, too, though only by {likeliest:.0%}"
+        )
+    why += f": {winner.number(COST, 0):.4g} USD/1k answers"
     if len(equal) > 1:
         by = "quality.task" if winner.has_pairs else "parity.kl"
         why += f"; {len(equal)} cost the same within 3%, and it has the best {by}"
+    for row in held:
+        if row.verdict not in sure and row.verdict.number(COST, 0) < winner.number(COST, 0):
+            why += f"; {row.verdict.label} is cheaper, but would hold on report with {row.chance:.0%} only"
     return Pick(winner, rows, why)
 
 
 def outcomes(verdicts: Sequence[Verdict], gates: Mapping[str, Gate], choice: Pick) -> list[Outcome]:
     """Every candidate on every engine, the winner first, then by cost: nothing vanishes on the way."""
-    found = []
-    for row in choice.rows:
-        wins = choice.winner is not None and row.verdict.what == choice.winner.what
-        out = "" if wins else "a gate" if row.failed else "dearer than the winner"
-        found.append(Outcome(row.verdict, row.failed, out))
+    found = [Outcome(row.verdict, row.failed, _out(row, choice.winner)) for row in choice.rows]
     last = {outcome.verdict.what for outcome in found}
     for fidelity in ("partial", "screen"):
         for v in verdicts:
@@ -187,6 +198,16 @@ def outcomes(verdicts: Sequence[Verdict], gates: Mapping[str, Gate], choice: Pic
                 failed = tuple(clearly_failed(v.facts, {**always(v.limits), **gates}))
                 found.append(Outcome(v, failed, "a gate" if failed else "others were cheaper or likelier"))
     return sorted(found, key=lambda o: (bool(o.out), *_dearer(o.verdict)))
+
+
+def _out(row: Row, winner: Verdict | None) -> str:
+    if winner is not None and row.verdict.what == winner.what:
+        return ""
+    if row.failed:
+        return "a gate"
+    if winner is not None and row.verdict.number(COST, 0) < winner.number(COST, 0) and row.chance < SURE:
+        return "too likely to fail on report"
+    return "dearer than the winner"
 
 
 def cheaper(screens: Sequence[Verdict], gates: Mapping[str, Gate], fewest: int = 4) -> list[Verdict]:
@@ -222,6 +243,12 @@ def holds(v: Verdict, gates: Mapping[str, Gate]) -> bool:
     """Whether a full verdict keeps every gate but those on speed, which the race has yet to measure."""
     asked = {name: gate for name, gate in {**always(v.limits), **gates}.items() if not is_raced(name)}
     return all(judgement.passed for judgement in judge(v.facts, asked))
+
+
+def is_enough(fulls: Sequence[Verdict], gates: Mapping[str, Gate], count: int) -> bool:
+    """Whether `count` of the full verdicts hold, and one of them is SURE to hold on `report`."""
+    held = [v for v in fulls if holds(v, gates)]
+    return len(held) >= count and any(chance(v.facts, gates) >= SURE for v in held)
 
 
 def _open(seen: Sequence[Verdict], gates: Mapping[str, Gate]) -> list[Verdict]:

@@ -14,6 +14,7 @@ from ..errors import RecordError, Refused
 from ..records.digest import canonical
 from ..records.shapes import Choice, Fact, Inputs, Output, Record, Workspace, fact_json
 from . import card, picture
+from .again import BY_SPLIT
 from .choose import Outcome, Pick, Verdict, looks_up, outcomes, pick, probed, raced, verdict
 from .cost import Price
 from .files import place, write_sums
@@ -22,8 +23,6 @@ from .settings import ChooseSettings
 
 RECIPE = "recipe.json"  # of the candidate; release.json tells it
 INDEX_FILES = ("passages.db", "index.json")
-# Facts that come from the questions of a split: never carried from one split to another.
-BY_SPLIT = ("quality.", "safety.", "gain.", "loss.")
 
 
 def run(settings: ChooseSettings, inputs: Inputs, workspace: Workspace) -> Output:

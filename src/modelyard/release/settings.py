@@ -14,7 +14,7 @@ from ..records.settings import Money, Settings, check_server
 from ..records.shapes import Step
 
 SIGN = Step(signing.STEP, 1, "modelyard.release.sign:run")
-CHOOSE = Step("release.choose", 3, "modelyard.release.make:run")
+CHOOSE = Step("release.choose", 4, "modelyard.release.make:run")
 
 LOSS = "quality.task"  # the fact whose loss against the reference is measured (loss.task)
 

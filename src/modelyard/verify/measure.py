@@ -255,13 +255,14 @@ def _compared(
     """Gain over the base and loss against the reference, paired by question."""
     base, against = compared["base"], compared["against"]
     gain = Fact(None, "share", why="no verdict of the untuned base to compare with")
-    loss = Fact(None, "share", why="no verdict of the reference to compare with")
+    loss = error = Fact(None, "share", why="no verdict of the reference to compare with")
     if base is not None:
-        gain = quality.paired(rows, read_jsonl(base.folder / "answers.jsonl"), seed=settings.seed)
+        gain, _ = quality.paired(rows, read_jsonl(base.folder / "answers.jsonl"), seed=settings.seed)
     if settings.is_reference and rows:
         loss = Fact(
             0.0, "share", n=len(rows), low=0.0, high=0.0, level=LEVEL, why="this is the reference itself"
         )
+        error = Fact(0.0, "share", why=loss.why)
     elif against is not None:
-        loss = quality.paired(read_jsonl(against.folder / "answers.jsonl"), rows, seed=settings.seed)
-    return {"gain.task": gain, "loss.task": loss}
+        loss, error = quality.paired(read_jsonl(against.folder / "answers.jsonl"), rows, seed=settings.seed)
+    return {"gain.task": gain, "loss.task": loss, "loss.error": error}

@@ -180,27 +180,26 @@ def _fact(interval: intervals.Interval, note: str = "") -> Fact:
     return Fact(unit="share", **interval.told(), why=why)
 
 
-def paired(first: Sequence[Mapping[str, Any]], second: Sequence[Mapping[str, Any]], *, seed: int) -> Fact:
-    """quality.task of `first` minus that of `second` over rows of answers.jsonl with the same id.
+def paired(
+    first: Sequence[Mapping[str, Any]], second: Sequence[Mapping[str, Any]], *, seed: int
+) -> tuple[Fact, Fact]:
+    """quality.task of `first` minus that of `second` over rows of answers.jsonl with the same id, and the
+    standard error of that.
 
     Raises RecordError when an item's kind differs between the two.
     """
     other = {row["id"]: row for row in second}
     both = [(row, other[row["id"]]) for row in first if row["id"] in other]
     if not both:
-        return Fact(None, "share", why="the two verdicts have no question in common")
+        none = Fact(None, "share", why="the two verdicts have no question in common")
+        return none, none
     if any(a["answerable"] != b["answerable"] for a, b in both):
         raise RecordError("two verdicts on the same questions disagree on which can be answered")
-    return _fact(
-        intervals.paired_difference(
-            [a["right"] for a, _ in both],
-            [b["right"] for _, b in both],
-            [a["answerable"] for a, _ in both],
-            [a["group"] for a, _ in both],
-            seed=seed,
-        ),
-        mcnemar([a["right"] for a, _ in both], [b["right"] for _, b in both]),
+    right = [a["right"] for a, _ in both], [b["right"] for _, b in both]
+    found = intervals.paired_difference(
+        *right, [a["answerable"] for a, _ in both], [a["group"] for a, _ in both], seed=seed
     )
+    return _fact(found, mcnemar(*right)), Fact(found.error, "share", n=found.groups)
 
 
 def mcnemar(first: Sequence[float], second: Sequence[float]) -> str:

@@ -10,9 +10,9 @@ from ..records.settings import Settings
 from ..records.shapes import Step
 
 REFERENCE = Step("verify.reference", 2, "modelyard.verify.reference:run")
-MEASURE = Step("verify.measure", 5, "modelyard.verify.measure:run", measures=True)
+MEASURE = Step("verify.measure", 6, "modelyard.verify.measure:run", measures=True)
 PROBE = Step("verify.probe", 3, "modelyard.verify.probe:run", measures=True)
-RACE = Step("verify.race", 2, "modelyard.verify.race:run", measures=True)
+RACE = Step("verify.race", 3, "modelyard.verify.race:run", measures=True)
 LOOKUP = Step("verify.lookup", 2, "modelyard.verify.lookup:run", measures=True)
 
 Fidelity = Literal["screen", "partial", "full", "report"]

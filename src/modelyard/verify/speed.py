@@ -11,12 +11,14 @@ from statistics import mean, median, stdev
 
 from ..engines.protocol import Completion, Engine, Request, complete
 from ..errors import EngineError
-from ..intervals import LEVEL, STUDENT
+from ..intervals import LEVEL, student
 from ..records.shapes import Fact
 from .settings import Mix
 
 SECONDS = "speed.s_per_1k_answers"
 ROUNDS = 3  # of a race; each adds a turn of every contender
+MORE_ROUNDS = 2  # of those that may still be the fastest
+CLOSE = 1.25  # times the fastest's seconds: turns of one engine have differed by as much
 
 CALLERS = (1, 8)  # the two loads of the facts speed.*.c1 and speed.*.c8
 ENOUGH_S = 2.5  # seconds of measuring at each load; longer moves the figures by less than a run does
@@ -94,14 +96,20 @@ def race(
 ) -> None:
     """Every runner at the mix's callers in turn, ROUNDS times over, and once at each of CALLERS.
 
-    The turns go there and back, so that nobody is always first. Who fails is out, and says why.
+    Where several are CLOSE to the fastest, these alone go on for MORE_ROUNDS. The turns go there and back, so
+    that nobody is always first. Who fails is out, and says why.
     """
     once = [callers for callers in CALLERS if callers != mix.callers]
-    for round in range(ROUNDS):
-        for runner in runners if round % 2 == 0 else reversed(runners):
+    running, rounds = list(runners), ROUNDS
+    for round in range(ROUNDS + MORE_ROUNDS):
+        if round == ROUNDS:
+            running, rounds = _close(runners, mix), ROUNDS + MORE_ROUNDS
+            if len(running) < 2:
+                return
+        for runner in running if round % 2 == 0 else reversed(running):
             if runner.engine is None or runner.failed:
                 continue
-            report(f"race, round {round + 1} of {ROUNDS}")
+            report(f"race, round {round + 1} of {rounds}")
             try:
                 for callers in [mix.callers, *(once if round == 0 else ())]:
                     load = measure(
@@ -110,6 +118,13 @@ def race(
                     runner.loads[callers].append(load)
             except EngineError as error:
                 runner.failed = f"the engine failed: {error.what}"
+
+
+def _close(runners: Sequence[Runner], mix: Mix) -> list[Runner]:
+    """Those whose answers take hardly longer than the fastest's."""
+    ran = [runner for runner in runners if runner.engine is not None and not runner.failed]
+    rates = [together(runner.loads[mix.callers]).answers_per_s for runner in ran]
+    return [runner for runner, rate in zip(ran, rates, strict=True) if rate * CLOSE >= max(rates)]
 
 
 def together(loads: Sequence[Load]) -> Load:
@@ -126,7 +141,7 @@ def seconds(turns: Sequence[Load], mix: Mix) -> Fact:
     why = f"{turns[0].callers} callers, {mix.input_tokens} tokens in, {mix.output_tokens} out"
     if len(turns) < 2:
         return Fact(value, "s/1k answers", n=n, why=why)
-    spread = STUDENT[len(turns) - 1] * stdev(each) / math.sqrt(len(turns))
+    spread = student(len(turns)) * stdev(each) / math.sqrt(len(turns))
     low, high = max(0.0, value - spread), value + spread
     why += f", {len(turns)} alternating turns"
     return Fact(value, "s/1k answers", n=len(turns), low=low, high=high, level=LEVEL, why=why)

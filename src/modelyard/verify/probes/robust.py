@@ -73,7 +73,8 @@ def _loss(room: Room, change: Change, right: Mapping[str, Row]) -> Fact:
     if not items:
         return share([], [], room.seed, "the verdict has no answers to compare with")
     changed = list(_changed(room, items, change))
-    return paired([right[item.id] for item in items], changed, seed=room.seed)
+    lost, _ = paired([right[item.id] for item in items], changed, seed=room.seed)
+    return lost
 
 
 def _changed(room: Room, items: Sequence[Item], change: Change) -> Iterator[Row]:
