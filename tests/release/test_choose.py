@@ -119,6 +119,21 @@ def test_a_search_goes_on_until_enough_hold_and_one_surely_on_report() -> None:
     assert is_enough([lucky, sure], GATES, 2)
 
 
+def test_what_did_not_race_because_another_gate_fails_is_not_told_to_be_slow() -> None:
+    gates = GATES | {"latency.ttft_p95_s.c1": Gate(max=3)}
+    late = {"latency.ttft_p95_s.c1": unmeasured("s", "speed is measured in the race of the finalists")}
+    wrong, fell = (
+        verdict("wrong", found=facts(task=0.5) | late),
+        verdict("fell in the race", found=facts() | late),
+    )
+    found = pick([wrong, fell], gates)
+    assert found.winner is None
+    assert {row.verdict.id: [one.gate for one in row.failed] for row in found.rows} == {
+        "wrong": ["quality.task"],
+        "fell in the race": ["latency.ttft_p95_s.c1"],
+    }
+
+
 VERDICTS = st.lists(
     st.builds(
         lambda id, cost, task, fault: verdict(

@@ -14,9 +14,11 @@ from ..records.shapes import Record
 from ..records.yard import Yard
 from ..release import (
     Price,
+    Raced,
     Verdict,
     cheaper,
     gates_for,
+    holds,
     is_enough,
     is_settled,
     pick,
@@ -100,7 +102,7 @@ def search(project: Project, material: Material, yard: Yard) -> Line[Record]:
             behaved += yield from _probed(measure, made)
 
     measured = (*against, *fulls)
-    race = yield from _race(measure, measured)
+    race = yield from _race(measure, measured, probed(behaved), gates)
     times = raced(race[0]) if race else {}
     winner = pick([verdict(record, price, times, probed(behaved)) for record in measured], gates).winner
     looked_up = yield from _looked_up(measure, winner)
@@ -277,9 +279,12 @@ def _base(measure: Measure, like: Verdict, fidelity: Fidelity, items: int | None
     return (yield (node,))
 
 
-def _race(measure: Measure, fulls: Sequence[Record]) -> Line[tuple[Record, ...]]:
-    """The speed of all that was measured in full and whose engine ran; nothing when there is none."""
-    able = [record for record in fulls if record.fact("parity.fault").value is not None]
+def _race(
+    measure: Measure, fulls: Sequence[Record], probes: Raced, gates: Mapping[str, Gate]
+) -> Line[tuple[Record, ...]]:
+    """The speed of all that may be released; nothing when there is none."""
+    price = price_of(measure.project)
+    able = [record for record in fulls if holds(verdict(record, price, probes=probes), gates)]
     if not able:
         return ()
     names = tuple(str(record.settings["engine"]) for record in able)

@@ -66,8 +66,9 @@ class Row:
 
     @property
     def failed(self) -> tuple[Judgement, ...]:
-        """The gates that do not hold."""
-        return tuple(judgement for judgement in self.judgements if not judgement.passed)
+        """The gates that do not hold; speed, which is raced only where all others do, is not one of them."""
+        lost = tuple(one for one in self.judgements if not one.passed)
+        return tuple(one for one in lost if not is_raced(one.gate) or one.value is not None) or lost
 
 
 @dataclass(frozen=True, slots=True)
