@@ -48,7 +48,8 @@ def compare(
     olive: Path, place: Path, yard: Yard, ours: Verdict, *, seconds: float, max_loss: float
 ) -> list[Figure]:
     """Olive's best in `seconds` against `ours`, both asked and raced here; it may lose `max_loss` to ours."""
-    candidate, record = yard.one(ours.candidate), yard.one(ours.id)
+    record = yard.one(ours.id)
+    candidate = yard.one(record.inputs["candidate"][0])
     corpus = yard.one(record.inputs["corpus"][0])
     model = yard.one(candidate.inputs["model"][0])
     pool = items(read_jsonl(corpus.folder / "pairs.select.jsonl"))

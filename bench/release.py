@@ -243,7 +243,7 @@ def servers(project: Path) -> list[Figure]:
     bodies = [completion("desk", prompt, MAX_TOKENS) for _, prompt in asked]
     batches = iter([bodies[at : at + BATCH] for at in range(0, len(bodies) - BATCH + 1, BATCH)])
     longest = max(len(prompt) for _, prompt in asked) + MAX_TOKENS + 8
-    file = engines.model_path(yard.one(theirs.candidate).folder)
+    file = engines.model_path(yard.one(yard.one(theirs.id).inputs["candidate"][0]).folder)
     figures = []
     with (
         tempfile.TemporaryDirectory() as place,

@@ -24,8 +24,11 @@ class Asked:
 
     def __init__(self) -> None:
         self.project = SimpleNamespace(seed=0)
-        self.candidates = {name: name for name in "abc"}
         self.material = SimpleNamespace(corpus="corpus")
+
+    @staticmethod
+    def candidate(measured: Any) -> str:
+        return str(measured.verdict.candidate)
 
     @staticmethod
     def made_with(*names: str) -> dict[str, str]:
@@ -68,9 +71,7 @@ def test_only_what_keeps_every_gate_but_those_on_speed_races(monkeypatch: pytest
     monkeypatch.setattr(search, "Node", lambda *told, **_: told)
     late = unmeasured("s", "speed is measured in the race of the finalists")
     fulls = [
-        SimpleNamespace(
-            settings={"engine": f"engine {name}"}, inputs={"candidate": (name,)}, verdict=verdict(found=found)
-        )
+        SimpleNamespace(settings={"engine": f"engine {name}"}, verdict=verdict(candidate=name, found=found))
         for name, found in (
             ("a", facts(task=0.5)),
             ("b", facts() | {"latency.ttft_p95_s.c1": late}),

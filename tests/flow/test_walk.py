@@ -139,11 +139,18 @@ def test_a_record_says_where_and_with_what_it_was_made(tmp_path: Path) -> None:
     assert set(record.inputs) == {"parts"}
 
 
-def test_a_disk_that_fills_is_told_and_leaves_no_record(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        ValueError("while writing: No space left on device (os error 28)"),
+    ],
+)
+def test_a_disk_that_fills_is_told_by_whoever_notices_and_leaves_no_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
+        raise error
 
     monkeypatch.setattr(fakes, "write", full)
     with pytest.raises(NoRoom, match="disk is full"):

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from tests.test_house import HEAVY
 from modelyard.data.settings import PREPARE
 from modelyard.engines import menu
 from modelyard.errors import RecordError, Refused
+from modelyard.flow import search
 from modelyard.flow.measuring import FEWEST_ITEMS
 from modelyard.prompt import Prompter, ask, conversation
 from modelyard.records.yard import Yard
@@ -50,6 +52,18 @@ def test_the_base_is_asked_the_fewest_questions_where_no_gate_hangs_on_its_gain(
     assert (base.settings["items"], base.settings["max_loss"]) == (FEWEST_ITEMS, None)
     assert others
     assert all(one.settings["max_loss"] for one in others)
+
+
+def test_files_made_once_more_are_the_same_to_what_had_been_measured_of_them(
+    copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert Command(copy, monkeypatch, capsys)("up", "--again", "optimize.convert").code == 0
+    for name in ("FINALISTS", "FULLS"):  # so that more are measured beside those that are kept
+        monkeypatch.setattr(search, name, 9)
+    monkeypatch.setattr(search, "cheaper", partial(search.cheaper, fewest=9))
+    walk, _ = up(copy)
+    fulls = [done.state for done in walk.done if done.node.label.endswith("full")]
+    assert {"kept", "ran"} == set(fulls)
 
 
 def test_right_conversions_pass_identity_and_fault_parity_on_both_engines(desk: Made) -> None:

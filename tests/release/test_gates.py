@@ -12,7 +12,7 @@ from tests.release.stage import LIMITS, facts, share, unmeasured
 
 from modelyard.records.shapes import Fact
 from modelyard.release.gates import always, clearly_failed, judge
-from modelyard.release.settings import ChooseSettings, Gate, Release, gates_for
+from modelyard.release.settings import ChooseSettings, Gate, Release, ended, gates_for
 
 DAY = date(2026, 11, 27)
 
@@ -122,6 +122,8 @@ def test_an_excuse_counts_to_its_last_day_and_for_its_gate_alone() -> None:
     held = judge(facts, gates_for(gates, has_pairs=True, today=DAY))
     assert [(one.gate, one.passed) for one in held] == [("quality.task", True), ("quality.grounded", False)]
     assert "Ann" in held[0].excused
+    assert ended(gates, DAY) == {}
+    assert list(ended(gates, date(2026, 11, 28))) == ["quality.task"]
     later = judge(facts, gates_for(gates, has_pairs=True, today=date(2026, 11, 28)))
     assert [one.passed for one in later] == [False, False]
     facts["quality.task"] = Fact(None, "share", why="nobody asked")

@@ -10,7 +10,9 @@ import click
 
 from ..errors import ModelyardError, ProjectError, Refused
 from ..flow import STEPS, Done, Walk, forecast, left_out, line, skipped
+from ..records.clock import today
 from ..records.files import write_whole
+from ..release import ended
 from ..train.parallel import team
 from .place import Place
 from .progress import watcher
@@ -48,6 +50,9 @@ def up(voice: Voice, folder: Path, to: str | None, again: str | None) -> None:
 def _up(voice: Voice, place: Place, to: str | None, again: str | None) -> None:
     for lacking in skipped(place.project):
         voice.warn(translate("left out: {what}; {how}", what=spoken(lacking.what), how=lacking.try_))
+    for gate, excuse in ended(place.project.release.gates, today()).items():
+        told = "the exception for {gate} ended on {until}: {by} no longer answers for it"
+        voice.warn(translate(told, gate=gate, until=str(excuse.until), by=excuse.by))
     watch = watcher(voice, lambda: _plan(place))
     walk = Walk(place.yard, threads=place.threads, watcher=watch, to=to, again=again)
     try:

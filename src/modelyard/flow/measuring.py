@@ -65,7 +65,7 @@ class Measure:
     project: Project
     material: Material
     max_loss: float | None = None  # that a gate allows
-    candidates: dict[str, Record] = field(default_factory=dict)  # all that were measured, by id
+    candidates: dict[str, Record] = field(default_factory=dict)  # all that were measured, by digest
 
     @property
     def threads(self) -> int:
@@ -89,6 +89,10 @@ class Measure:
         rates = [1000 / seconds for v in verdicts if (seconds := v.number("speed.s_per_1k_answers", 0)) > 0]
         in_time = int(SECONDS[fidelity] * min(rates)) // 50 * 50 if rates else ITEMS[fidelity]
         return min(ITEMS[fidelity], max(FEWEST_ITEMS, in_time))
+
+    def candidate(self, measured: Record) -> Record:
+        """What a record of verify.measure is about. It may tell of an earlier attempt at the same bytes."""
+        return self.candidates[measured.json("verdict.json")["candidate"]]
 
     def again(self, screened: Screened, v: Verdict, fidelity: Fidelity, items: int, **options: Any) -> Node:
         """The same file on the same engine as the screen `v`, at another fidelity."""
@@ -124,7 +128,7 @@ class Measure:
             is_reference=is_reference,
             seed=project.seed,
         )
-        self.candidates[file.candidate.id] = file.candidate
+        self.candidates[file.candidate.digest] = file.candidate
         inputs = {
             "candidate": (file.candidate,),
             "reference": (file.reference,),

@@ -130,7 +130,9 @@ def search(project: Project, material: Material, yard: Yard) -> Line[Record]:
         "lookup": looked_up,
         "probes": tuple(behaved),
         "report": reports,
-        "candidates": tuple({file.candidate.id: file.candidate for file, _ in screened.values()}.values()),
+        "candidates": tuple(
+            {file.candidate.digest: file.candidate for file, _ in screened.values()}.values()
+        ),
         "corpus": (material.corpus,),
         "index": (material.index,) if material.index else (),
     }
@@ -247,7 +249,7 @@ def _probed(measure: Measure, fulls: Sequence[Record]) -> Line[list[Record]]:
             task_score=project.task.score or SCORES[project.task.kind],
             seed=project.seed,
         )
-        candidate = measure.candidates[record.inputs["candidate"][0]]
+        candidate = measure.candidate(record)
         inputs = {"candidate": (candidate,), "corpus": (measure.material.corpus,), "verdict": (record,)}
         nodes.append(
             Node(
@@ -292,7 +294,7 @@ def _race(
         engines=names, threads=measure.threads, mix=measure.mix, seed=measure.project.seed
     )
     inputs = {
-        "candidates": tuple(measure.candidates[record.inputs["candidate"][0]] for record in able),
+        "candidates": tuple(measure.candidate(record) for record in able),
         "corpus": (measure.material.corpus,),
     }
     return (yield (Node(RACE, settings, inputs, measured_with=measure.made_with(*names)),))

@@ -190,9 +190,10 @@ class Walk:
                 return made_meanwhile
             started, clock = _started(space), time.perf_counter()
             module, _, function = node.step.entry.partition(":")
-            output: Output = getattr(importlib.import_module(module), function)(
-                node.settings, node.given(), space
-            )
+            with enough_room(root):
+                output: Output = getattr(importlib.import_module(module), function)(
+                    node.settings, node.given(), space
+                )
             if written := changed(self.yard, node.sources):
                 raise SourceError(
                     f"{written[0]} was written while {node.step.name} read it",

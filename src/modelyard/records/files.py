@@ -9,22 +9,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import NoRoom
+from ..errors import ModelyardError, NoRoom
 
 
 @contextmanager
 def enough_room(where: Path) -> Iterator[None]:
-    """Turn "no space left" inside the block into an error that names the folder."""
+    """Turn "no space left" inside the block, whoever says so, into an error that names the folder."""
     try:
         yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except Exception as error:
+        if isinstance(error, ModelyardError) or not _is_full(error):
             raise
         raise NoRoom(
             "the disk is full; what was made so far is kept and the next `modelyard up` goes on from it",
             where=str(where),
             try_="free some space (`modelyard sweep` drops what nothing needs), then `modelyard up`",
         ) from error
+
+
+def _is_full(error: Exception) -> bool:
+    """Whether it is an error of a full disk: libraries in other languages tell it by text alone."""
+    full = errno.ENOSPC, errno.EDQUOT
+    number = error.errno if isinstance(error, OSError) else None
+    return number in full or any(os.strerror(one) in str(error) for one in full)
 
 
 def write_whole(path: Path, data: bytes, *, mode: int = 0o644) -> None:

@@ -151,7 +151,7 @@ def _compared(compared: Sequence[Verdict]) -> str:
     for verdict in sorted(compared, key=lambda v: (v.label, v.id)):
         rows.append(
             (
-                f"{verdict.label} ({verdict.candidate})",
+                f"{verdict.label} ({verdict.candidate[:12]})",
                 *(_value(verdict.facts.get(name)) for name in (*HEADLINES, *GAIN_ROWS)),
             )
         )

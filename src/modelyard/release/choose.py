@@ -23,7 +23,7 @@ class Verdict:
     """What verify.measure found for one candidate on one engine."""
 
     id: str
-    candidate: str  # record id
+    candidate: str  # digest of its files
     recipe: Mapping[str, Any]
     engine: str
     threads: int

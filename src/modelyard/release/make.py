@@ -74,7 +74,7 @@ def run(settings: ChooseSettings, inputs: Inputs, workspace: Workspace) -> Outpu
         place(path, workspace.out / path.relative_to(candidate.folder))
     for name in INDEX_FILES if index else ():
         place(index.folder / name, workspace.out / name) if index else None
-    told = _told(settings, choice, winner, report, facts, judgements, index, every)
+    told = _told(settings, choice, winner, candidate, report, facts, judgements, index, every)
     (workspace.out / "release.json").write_bytes(canonical(told))
     text = card.write(
         settings,
@@ -143,16 +143,17 @@ def _report(winner: Verdict, on_report: Sequence[Verdict]) -> Verdict | None:
 
 
 def _candidate(winner: Verdict, inputs: Inputs) -> Record:
-    found = [record for record in inputs.all("candidates") if record.id == winner.candidate]
-    if len(found) != 1:
-        raise RecordError(f"the winner's candidate {winner.candidate} is not among the inputs")
-    return found[0]
+    for record in inputs.all("candidates"):
+        if record.digest == winner.candidate:
+            return record
+    raise RecordError(f"the winner's candidate {winner.candidate} is not among the inputs")
 
 
 def _told(
     settings: ChooseSettings,
     choice: Pick,
     winner: Verdict,
+    candidate: Record,
     report: Verdict | None,
     facts: Mapping[str, Fact],
     judgements: Sequence[Judgement],
@@ -175,7 +176,7 @@ def _told(
         "facts": fact_json(facts),
         "gates": [asdict(judgement) for judgement in judgements],
         "winner": {
-            "candidate": winner.candidate,
+            "candidate": candidate.id,
             "verdict": winner.id,
             "report": report.id if report else None,
             "why": choice.why,

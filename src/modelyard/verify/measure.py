@@ -116,7 +116,7 @@ def run(settings: MeasureSettings, inputs: Inputs, workspace: Workspace) -> Outp
     _write_rows(workspace, "grounded.jsonl", answers.grounded)
     verdict = settings.model_dump(mode="json", exclude={"silence_s"}) | {
         "split": split,
-        "candidate": candidate.id,
+        "candidate": candidate.digest,
         "recipe": candidate.json("recipe.json"),
         "has_pairs": bool(pairs),
         "max_answer_tokens": cap,

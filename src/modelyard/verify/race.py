@@ -50,7 +50,12 @@ def run(settings: RaceSettings, inputs: Inputs, workspace: Workspace) -> Output:
         )
         found = [_facts(runner, settings) for runner in runners]
     contenders = [
-        {"candidate": candidate.id, "engine": name, "threads": settings.threads, "facts": fact_json(facts)}
+        {
+            "candidate": candidate.digest,
+            "engine": name,
+            "threads": settings.threads,
+            "facts": fact_json(facts),
+        }
         for name, candidate, facts in zip(settings.engines, candidates, found, strict=True)
     ]
     (workspace.out / "race.json").write_bytes(canonical({"contenders": contenders}))
