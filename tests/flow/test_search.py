@@ -34,7 +34,7 @@ class Asked:
     def made_with(*names: str) -> dict[str, str]:
         return {name: "1" for name in names}
 
-    def again(self, screened: Any, v: Verdict, fidelity: str, items: int) -> Verdict:
+    def again(self, screened: Any, v: Verdict, fidelity: str, items: int, **_: Any) -> Verdict:
         return v
 
 
@@ -51,7 +51,7 @@ def test_dearer_files_are_not_asked_once_four_likely_ones_stand(
         verdict(f"{at}", candidate=f"file {at}", found=facts(cost=0.01 * (at + 1), task=share))
         for at, share in enumerate(right)
     ]
-    steps = search._asked(Asked(), {}, waiting, GATES)  # type: ignore[arg-type]
+    steps = search._asked(Asked(), {}, waiting, GATES, ())  # type: ignore[arg-type]
     assert answered(steps) == waiting[:asked]
 
 

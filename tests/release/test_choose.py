@@ -221,6 +221,17 @@ def test_the_cheapest_of_different_files_that_are_likely_to_hold_come_first() ->
     ]
 
 
+def test_what_loses_much_on_the_few_questions_it_was_asked_waits_behind_what_does_not() -> None:
+    pruned, whole = screen("pruned", 0.01, 0.8), screen("whole", 0.02, 0.8, candidate="c8")
+    lost = {"pruned": 0.12, "whole": 0.04}
+    for v in (pruned, whole):
+        v.facts["loss.task"] = share(lost[v.id], 0.1)  # type: ignore[index]
+    assert [v.id for v in queue([pruned, whole], {"quality.task": Gate(max_loss=0.08)})] == [
+        "whole",
+        "pruned",
+    ]
+
+
 def test_the_queue_leaves_out_what_fails_for_certain_and_puts_last_what_is_unlikely() -> None:
     screens = [
         screen("hopeless", 0.010, 0.40),

@@ -58,10 +58,10 @@ def search(project: Project, material: Material, yard: Yard) -> Line[Record]:
     """Propose conversions and measurements, each from the verdicts so far; returns the Release.
 
     Every file is screened on every engine that reads it: is it the model, does the engine run it right, how
-    long does an answer take. The cheaper half answers some questions. Then one after the other is measured in
-    full, the cheapest likely one first, until two hold, one of them surely on `report`, too; these and the
-    unquantised file that losses are counted from race. The one winner, that file and the untuned base are
-    scored on `report`.
+    long does an answer take. The unquantised file that losses are counted from answers all questions, the
+    cheaper half some of them. Then one after the other is measured in full, the cheapest likely one first,
+    until two hold, one of them surely on `report`, too; what holds races. The one winner, that file and the
+    untuned base are scored on `report`.
     `release.choose` has the last word: it refuses when no candidate holds.
     """
     gates = gates_for(project.release.gates, has_pairs=material.has_pairs, today=today())
@@ -72,21 +72,22 @@ def search(project: Project, material: Material, yard: Yard) -> Line[Record]:
     screened, left_out = yield from _screened(measure, budget)
     screens = [record for _, record in screened.values()]
     found = [verdict(record, price) for record in screens]
-    partials = yield from _asked(
-        measure, screened, cheaper(found, gates) if material.has_pairs else [], gates
-    )
-    budget.spend(partials)
-    waiting = queue([verdict(record, price) for record in partials] or found, gates)[:FULLS]
-
+    able = cheaper(found, gates)
     origin = reference(found) if material.has_pairs else None
-    items = measure.items("full", [*waiting, *([origin] if origin else [])])
+    others = [v for v in able if origin is None or v.what != origin.what]
+    items = measure.items("full", [*others[:FULLS], *([origin] if origin else [])])
     base: tuple[Record, ...] = ()
     against: tuple[Record, ...] = ()
-    if waiting and "gain.task" in gates and material.tuned:
-        base = yield from _base(measure, origin or waiting[0], "full", items)
-    if waiting and origin:
+    if able and "gain.task" in gates and material.tuned:
+        base = yield from _base(measure, origin or able[0], "full", items)
+    if able and origin:
         against = yield (measure.again(screened, origin, "full", items, base=base, is_reference=True),)
-    budget.spend([*base, *against])
+    partials: list[Record] = []
+    if material.has_pairs:
+        partials = yield from _asked(measure, screened, others, gates, against)
+    budget.spend([*base, *against, *partials])
+    seen = partials if material.has_pairs else screens
+    waiting = queue([verdict(record, price) for record in seen], gates)[:FULLS]
     fulls: list[Record] = []
     behaved = yield from _probed(measure, against)
     for v in waiting:
@@ -95,11 +96,10 @@ def search(project: Project, material: Material, yard: Yard) -> Line[Record]:
             break
         if fulls and budget.is_spent(MEASURING):
             break
-        if origin is None or v.what != origin.what:
-            made = yield (measure.again(screened, v, "full", items, base=base, against=against),)
-            budget.spend(made)
-            fulls += made
-            behaved += yield from _probed(measure, made)
+        made = yield (measure.again(screened, v, "full", items, base=base, against=against),)
+        budget.spend(made)
+        fulls += made
+        behaved += yield from _probed(measure, made)
 
     measured = (*against, *fulls)
     race = yield from _race(measure, measured, probed(behaved), gates)
@@ -213,10 +213,14 @@ def _screened(measure: Measure, budget: _Budget) -> Line[tuple[Screened, tuple[s
 
 
 def _asked(
-    measure: Measure, screened: Screened, waiting: Sequence[Verdict], gates: Mapping[str, Gate]
+    measure: Measure,
+    screened: Screened,
+    waiting: Sequence[Verdict],
+    gates: Mapping[str, Gate],
+    against: tuple[Record, ...],
 ) -> Line[list[Record]]:
-    """Those of `waiting` asked some questions, the cheapest first, a few at a time, until the first FULLS of
-    the queue stand, whatever the dearer ones would answer.
+    """Those of `waiting` asked some of the questions of `against`, the cheapest first, a few at a time, until
+    the first FULLS of the queue stand, whatever the dearer ones would answer.
     """
     price = price_of(measure.project)
     made: list[Record] = []
@@ -224,7 +228,9 @@ def _asked(
         if is_settled([verdict(record, price) for record in made], gates, FULLS):
             break
         some = waiting[at : at + ASKED_AT_ONCE]
-        made += yield tuple(measure.again(screened, v, "partial", ITEMS["partial"]) for v in some)
+        made += yield tuple(
+            measure.again(screened, v, "partial", ITEMS["partial"], against=against) for v in some
+        )
     return made
 
 
