@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -14,6 +13,7 @@ import numpy as np
 from gguf import GGMLQuantizationType, GGUFWriter, LlamaFileType, quants
 
 from ..errors import NoRoom, SourceError
+from ..records.files import is_full
 from .architecture import Architecture
 from .settings import FILE_KINDS
 from .vocabulary import Vocabulary
@@ -71,7 +71,7 @@ def write(
         writer.flush()
         tell(len(plan), len(plan))
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if is_full(error):
             raise _full(path, "the disk filled up") from None
         raise
     finally:

@@ -18,7 +18,7 @@ def enough_room(where: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if isinstance(error, ModelyardError) or not _is_full(error):
+        if isinstance(error, ModelyardError) or not is_full(error):
             raise
         raise NoRoom(
             "the disk is full; what was made so far is kept and the next `modelyard up` goes on from it",
@@ -27,7 +27,7 @@ def enough_room(where: Path) -> Iterator[None]:
         ) from error
 
 
-def _is_full(error: Exception) -> bool:
+def is_full(error: Exception) -> bool:
     """Whether it is an error of a full disk: libraries in other languages tell it by text alone."""
     full = errno.ENOSPC, errno.EDQUOT
     number = error.errno if isinstance(error, OSError) else None

@@ -78,6 +78,7 @@ class Pick:
     winner: Verdict | None
     rows: tuple[Row, ...]
     why: str
+    passed_over: tuple[Row, ...] = ()  # cheaper than the winner, but less likely to hold on `report`
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,15 +183,16 @@ def pick(verdicts: Sequence[Verdict], gates: Mapping[str, Gate]) -> Pick:
     if len(equal) > 1:
         by = "quality.task" if winner.has_pairs else "parity.kl"
         why += f"; {len(equal)} cost the same within 3%, and it has the best {by}"
-    for row in held:
-        if row.verdict not in sure and row.verdict.number(COST, 0) < winner.number(COST, 0):
-            why += f"; {row.verdict.label} is cheaper, but would hold on report with {row.chance:.0%} only"
-    return Pick(winner, rows, why)
+    less, dearest = [row for row in held if row.verdict not in sure], winner.number(COST, 0)
+    passed_over = tuple(row for row in less if row.verdict.number(COST, 0) < dearest)
+    for row in passed_over:
+        why += f"; {row.verdict.label} is cheaper, but would hold on report with {row.chance:.0%} only"
+    return Pick(winner, rows, why, passed_over)
 
 
 def outcomes(verdicts: Sequence[Verdict], gates: Mapping[str, Gate], choice: Pick) -> list[Outcome]:
     """Every candidate on every engine, the winner first, then by cost: nothing vanishes on the way."""
-    found = [Outcome(row.verdict, row.failed, _out(row, choice.winner)) for row in choice.rows]
+    found = [Outcome(row.verdict, row.failed, _out(row, choice)) for row in choice.rows]
     last = {outcome.verdict.what for outcome in found}
     for fidelity in ("partial", "screen"):
         for v in verdicts:
@@ -201,14 +203,12 @@ def outcomes(verdicts: Sequence[Verdict], gates: Mapping[str, Gate], choice: Pic
     return sorted(found, key=lambda o: (bool(o.out), *_dearer(o.verdict)))
 
 
-def _out(row: Row, winner: Verdict | None) -> str:
-    if winner is not None and row.verdict.what == winner.what:
+def _out(row: Row, choice: Pick) -> str:
+    if choice.winner is not None and row.verdict.what == choice.winner.what:
         return ""
     if row.failed:
         return "a gate"
-    if winner is not None and row.verdict.number(COST, 0) < winner.number(COST, 0) and row.chance < SURE:
-        return "too likely to fail on report"
-    return "dearer than the winner"
+    return "too likely to fail on report" if row in choice.passed_over else "dearer than the winner"
 
 
 def cheaper(screens: Sequence[Verdict], gates: Mapping[str, Gate], fewest: int = 4) -> list[Verdict]:

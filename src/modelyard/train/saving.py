@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -11,11 +10,10 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from ..errors import NoRoom
+from ..records.files import is_full
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
@@ -33,7 +31,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         os.replace(part, path)
     except OSError as error:
         part.unlink(missing_ok=True)
-        if error.errno not in FULL:
+        if not is_full(error):
             raise
         raise NoRoom(
             f"the disk is full: {path.name} could not be written",

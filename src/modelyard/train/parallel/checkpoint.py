@@ -28,9 +28,10 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.futures import Future
 
 from ...errors import NoRoom, RecordError
+from ...records.files import is_full
 from .. import checkpoint as alone
 from ..checkpoint import Progress
-from ..saving import FULL, write_json
+from ..saving import write_json
 
 POINTER, FOLDERS = "spread.json", ("spread-a", "spread-b")
 Named = Callable[[Tensor], Mapping[str, Tensor]]
@@ -48,7 +49,7 @@ def save(
             state_dict_saver.save(tensors, storage_writer=_Writer(folder), no_dist=not dist.is_initialized())
     except CheckpointException as error:
         causes = [cause for cause, _ in error.failures.values()]
-        if not any(isinstance(cause, OSError) and cause.errno in FULL for cause in causes):
+        if not any(isinstance(cause, OSError) and is_full(cause) for cause in causes):
             raise causes[0] from None  # torch's own is no Exception
         if _first():
             shutil.rmtree(folder, ignore_errors=True)
