@@ -311,7 +311,9 @@ def test_a_gate_on_behaviour_has_those_measured_in_full_asked_and_the_release_te
         up(copy)
 
 
-def test_a_missed_gate_is_excused_by_name_until_its_day(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missed_gate_is_excused_by_name_until_its_day(
+    copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     project = copy / "modelyard.yaml"
     text = project.read_text("utf-8")
     excuse = "excuse: {by: Ann Other, reason: only our own staff asks, until: %s}"
@@ -337,6 +339,9 @@ def test_a_missed_gate_is_excused_by_name_until_its_day(copy: Path, monkeypatch:
     project.write_text(text.replace("gates: {", gate % "2020-01-01"), "utf-8")
     with pytest.raises(Refused, match=r"quality\.answerable"):
         up(copy)
+    said = Command(copy, monkeypatch, capsys)("up")
+    assert said.code == 1
+    assert "the exception for quality.answerable ended on 2020-01-01: Ann Other no longer" in said.err
 
 
 @pytest.mark.parametrize(
