@@ -146,6 +146,21 @@ def test_words_of_the_prompt_proposed_change_no_answer(name: str, places: dict[s
     quick.close()
 
 
+@pytest.mark.parametrize("name", ["openvino", "llamacpp"])
+def test_a_prefix_that_is_kept_changes_no_answer(name: str, places: dict[str, Path]) -> None:
+    shared = PROMPT[3:8] * 20  # longer than a block of either cache
+    asked = [Request(f"q{at}", (*shared, *PROMPT[at:]), 12) for at in range(6)]
+    how = {"threads": 1, "callers": 2, "context_tokens": 256, "limit_s": 60, "exact": name == "openvino"}
+    plain, keeping = (start(name, places["gguf F16"], **how, prefix_caching=keep) for keep in (False, True))
+    told, again = (
+        [(one.tokens, one.finish) for one in complete(engine, asked, callers=2, limit_s=60)]
+        for engine in (plain, keeping)
+    )
+    plain.close()
+    keeping.close()
+    assert again == told
+
+
 def test_openvino_reads_a_file_that_its_user_may_not_write(
     files: dict[str, Path], torch: dict[str, TorchEngine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,6 +184,11 @@ def test_openvino_reads_a_file_that_its_user_may_not_write(
 def test_an_engine_that_cannot_look_up_says_so(folders: dict[str, Path]) -> None:
     with pytest.raises(EngineError, match="words of the prompt"):
         start("onnx", folders["onnx int8"], threads=1, callers=1, lookup=True)
+
+
+def test_an_engine_that_cannot_keep_prefixes_says_so(folders: dict[str, Path]) -> None:
+    with pytest.raises(EngineError, match="keep prefixes"):
+        start("onnx", folders["onnx int8"], threads=1, callers=1, prefix_caching=True)
 
 
 def test_torch_reads_a_file_as_the_model_that_it_came_from(

@@ -250,6 +250,15 @@ def test_speed_is_measured_at_the_mix_and_left_out_on_request(stage: Stage) -> N
     assert facts["speed.s_per_1k_answers"].value is None
 
 
+def test_an_engine_keeps_prefixes_while_it_answers_and_never_while_it_is_timed(stage: Stage) -> None:
+    kept = {}
+    for timed in (True, False):
+        stage.started.clear()
+        stage.run(speed=timed)
+        kept[timed] = [(one["exact"], one["prefix_caching"]) for one in stage.started]
+    assert kept == {True: [(False, False)] * 2, False: [(False, False), (False, True)]}
+
+
 def test_an_engine_that_crashes_leaves_its_facts_unmeasured_with_its_reason(stage: Stage) -> None:
     def crash(_: Request) -> list[int]:
         raise EngineCrashed("the engine's process died", where="llamacpp")

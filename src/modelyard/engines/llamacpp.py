@@ -31,9 +31,17 @@ def start(
     context_tokens: int,
     exact: bool = False,
     lookup: bool = False,
+    prefix_caching: bool = False,
 ) -> Engine:
     """The engine on a GGUF file. It quantises the activations that meet quantised weights: never exact."""
-    return LlamaCpp(model, threads=threads, callers=callers, context_tokens=context_tokens, lookup=lookup)
+    return LlamaCpp(
+        model,
+        threads=threads,
+        callers=callers,
+        context_tokens=context_tokens,
+        prefix_caching=prefix_caching,
+        lookup=lookup,
+    )
 
 
 class LlamaServer(Streams):
@@ -123,7 +131,7 @@ class LlamaServer(Streams):
 class LlamaCpp(LlamaServer):
     """The server in this process."""
 
-    gives = LlamaServer.gives | {"lookup"}
+    gives = LlamaServer.gives | {"lookup", "prefix_caching"}
 
     def __init__(
         self,

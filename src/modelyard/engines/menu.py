@@ -27,7 +27,8 @@ class EngineSpec:
     or cache, so that a difference from torch is a fault and not the engine's own saving. For requests:
     "sampling" draws by temperature and top_p, "seed" draws the same again, "logprobs" tells each written
     token's log-probability, "json_schema" holds an answer to a schema. "lookup" can propose words of the
-    prompt (prompt-lookup decoding). What a remote server gives is known once it was asked: `Engine.gives`.
+    prompt (prompt-lookup decoding). "prefix_caching" can keep what it read of a prompt for the next one that
+    begins alike. What a remote server gives is known once it was asked: `Engine.gives`.
     """
 
     name: str
@@ -52,7 +53,7 @@ ENGINES: dict[str, EngineSpec] = {
             # Of 2026.4: it reads no Q5, and rounds the smallest number of a block of Q4_1 to a whole step,
             # which put SmolLM2's log-probabilities off by 0.49 nats.
             ("gguf F16", "gguf Q8_0", "gguf Q4_0", "openvino"),
-            SHARP | DRAWS | {"logprobs", "json_schema", "lookup"},
+            SHARP | DRAWS | {"logprobs", "json_schema", "lookup", "prefix_caching"},
         ),
         EngineSpec(
             "llamacpp",
@@ -60,7 +61,7 @@ ENGINES: dict[str, EngineSpec] = {
             "llamacpp",
             ("xllamacpp",),
             ("gguf",),
-            DRAWS | {"json_schema", "lookup"},
+            DRAWS | {"json_schema", "lookup", "prefix_caching"},
             (("libgomp.so.1", "apt install libgomp1"),),  # a slim container has none
         ),
         EngineSpec(
@@ -161,6 +162,7 @@ def start(
     limit_s: float = LIMIT_S,
     exact: bool = False,
     lookup: bool = False,
+    prefix_caching: bool = False,
     quiet: bool = False,
 ) -> Engine:
     """A loaded engine in a process of its own.
@@ -168,7 +170,8 @@ def start(
     `callers` requests advance at once, each with room for `context_tokens`, prompt and answer together.
     `exact` asks an engine that gives it to round nothing; it is slower. Silence of `limit_s` seconds
     while it has work counts as hung, and the process is killed. `lookup` has it propose words of the prompt
-    and check several at once: the same answers, sooner where they quote. `quiet` throws away what the
+    and check several at once: the same answers, sooner where they quote. `prefix_caching` has it read what
+    prompts share only once: the same answers, but no measure of its speed. `quiet` throws away what the
     engine's library prints, which may quote a prompt, instead of keeping its last words for the error.
     Raises MissingPackage, SourceError for a damaged file, EngineError, EngineCrashed or EngineHung.
     """
@@ -184,10 +187,14 @@ def start(
         raise EngineError(
             f"the engine {name} cannot propose words of the prompt", try_="openvino or llamacpp"
         )
+    if prefix_caching and "prefix_caching" not in found.gives:
+        raise EngineError(f"the engine {name} cannot keep prefixes", try_="openvino or llamacpp")
     _check(found, model)
     options = {"threads": threads, "callers": callers, "context_tokens": context_tokens, "exact": exact}
     if lookup:
         options["lookup"] = True
+    if prefix_caching:
+        options["prefix_caching"] = True
     return EngineProcess(found, model, options, limit_s=limit_s, quiet=quiet)
 
 

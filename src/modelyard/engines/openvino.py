@@ -42,6 +42,7 @@ def start(
     context_tokens: int,
     exact: bool = False,
     lookup: bool = False,
+    prefix_caching: bool = False,
 ) -> Engine:
     """The engine on a GGUF file, or a folder in OpenVINO's own format."""
     return OpenVino(
@@ -50,6 +51,7 @@ def start(
         callers=callers,
         context_tokens=context_tokens,
         properties=EXACT if exact else _rounding(model),
+        prefix_caching=prefix_caching,
         lookup=lookup,
     )
 
@@ -82,7 +84,18 @@ class OpenVino:
     """All requests under way advance together, one token a step."""
 
     name = "openvino"
-    gives = frozenset({"prompt_logprobs", "exact", "sampling", "seed", "logprobs", "json_schema", "lookup"})
+    gives = frozenset(
+        {
+            "prompt_logprobs",
+            "exact",
+            "sampling",
+            "seed",
+            "logprobs",
+            "json_schema",
+            "lookup",
+            "prefix_caching",
+        }
+    )
 
     def __init__(
         self,

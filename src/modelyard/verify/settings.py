@@ -10,7 +10,7 @@ from ..records.settings import Settings
 from ..records.shapes import Step
 
 REFERENCE = Step("verify.reference", 2, "modelyard.verify.reference:run")
-MEASURE = Step("verify.measure", 6, "modelyard.verify.measure:run", measures=True)
+MEASURE = Step("verify.measure", 7, "modelyard.verify.measure:run", measures=True)
 PROBE = Step("verify.probe", 3, "modelyard.verify.probe:run", measures=True)
 RACE = Step("verify.race", 3, "modelyard.verify.race:run", measures=True)
 LOOKUP = Step("verify.lookup", 2, "modelyard.verify.lookup:run", measures=True)
