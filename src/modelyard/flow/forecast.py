@@ -18,10 +18,10 @@ TYPICAL_S: dict[str, tuple[float, float]] = {
     "data.index": (3, 5),
     "train.base": (11, 23),
     "train.tune": (12, 25),  # besides its budget: loading, measuring the precision, merging
-    "optimize.convert": (62, 116),
-    "verify.reference": (92, 219),
-    "verify.measure": (350, 1200),
-    "verify.race": (47, 230),
+    "optimize.convert": (68, 116),
+    "verify.reference": (88, 219),
+    "verify.measure": (325, 1100),
+    "verify.race": (60, 230),
     "verify.lookup": (30, 80),
     "release.choose": (2, 2),
 }
