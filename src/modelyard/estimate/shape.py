@@ -56,3 +56,12 @@ def of_config(config: Mapping[str, Any]) -> Shape | None:
         )
     except (KeyError, TypeError, ValueError):
         return None
+
+
+def usual(parameters: float) -> tuple[float, float]:
+    """Layers and width that a decoder of this size usually has: 12 L D^2 parameters, D about 128 L.
+
+    Llama's, of 7e9 to 70e9, have 32 to 80 layers; this gives 32 to 71.
+    """
+    width = (parameters * 128 / 12) ** (1 / 3)
+    return width / 128, width

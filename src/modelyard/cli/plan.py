@@ -1,0 +1,129 @@
+"""`plan`: what published runs took, predicted from their technical inputs and scored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .. import plan as room
+from ..errors import ProjectError
+from ..plan.backtest import SHARE, Range, Row, Score
+from .table import number, table
+from .voice import Voice, translate, verb
+
+MEMORY = "memory is not predicted"
+WIDEST = 44  # characters of a name in the table
+
+
+@click.command()
+@click.option(
+    "--backtest", metavar="FILE", help="Predict the runs of a CSV table, and score what it reports."
+)
+@verb("plan")
+def plan(voice: Voice, folder: Path, backtest: str | None) -> None:
+    """Predict time and cost of training runs, each with its interval."""
+    if backtest is None:
+        raise ProjectError("nothing to plan is named", try_="modelyard plan --backtest FILE.csv")
+    cases = room.read(folder / backtest)
+    rows = [room.predict(case) for case in cases]
+    score = room.score(cases, rows)
+    voice.done(
+        {"rows": [_object(row) for row in rows], "score": _scored(score) if score else None},
+        lambda: "\n\n".join(_page(cases, rows, score)),
+    )
+
+
+def _object(row: Row) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        **_range("gpu_hours", "gpu_hours", row.gpu_hours),
+        **_range("tokens_per_s_per_device", "tokens_per_s", row.tokens_per_s),
+        "memory_gib": None,
+        "cost_usd": row.cost_usd,
+        "why": "; ".join(filter(None, [row.why, MEMORY])),
+    }
+
+
+def _range(name: str, short: str, found: Range | None) -> dict[str, float | None]:
+    return {
+        name: found.value if found else None,
+        f"{short}_low": found.low if found else None,
+        f"{short}_high": found.high if found else None,
+    }
+
+
+def _scored(score: Score) -> dict[str, Any]:
+    gain = score.gain
+    return {
+        "rows": score.rows,
+        "median_error_factor": score.median_factor,
+        "within_1.25": score.within_1_25,
+        "within_1.5": score.within_1_5,
+        "interval": SHARE,
+        "coverage": score.coverage,
+        "interval_width_factor": score.width_factor,
+        "crps_log": score.crps,
+        "baseline": {
+            "is": "one utilisation for each device",
+            "median_error_factor": score.baseline_median_factor,
+            "within_1.5": score.baseline_within_1_5,
+            "crps_log": score.baseline_crps,
+        },
+        "crps_gain": {"value": gain.value, "low": gain.low, "high": gain.high},
+    }
+
+
+def _page(cases: Sequence[room.Case], rows: Sequence[Row], score: Score | None) -> list[str]:
+    lines = []
+    for case, row in zip(cases, rows, strict=True):
+        name = row.name if len(row.name) <= WIDEST else row.name[: WIDEST - 1] + "…"
+        lines.append(
+            [
+                name,
+                _told(row.gpu_hours),
+                number(case.gpu_hours),
+                _told(row.tokens_per_s),
+                number(case.tokens_per_s),
+            ]
+        )
+    head = ["run", "GPU hours", "reported", "tokens/s a device", "reported"]
+    parts = [table(head, lines)]
+    if score is None:
+        return [*parts, translate("no row reports what it took, so nothing is scored")]
+    gain = score.gain
+    baseline = translate("one utilisation for each device")
+    told = [
+        [
+            translate("ours"),
+            f"{score.median_factor:.3f}",
+            f"{score.within_1_25:.2f}",
+            f"{score.within_1_5:.2f}",
+        ],
+        [baseline, f"{score.baseline_median_factor:.3f}", "", f"{score.baseline_within_1_5:.2f}"],
+    ]
+    told[0] += [f"{score.coverage:.2f}", f"{score.crps:.4f}"]
+    told[1] += ["", f"{score.baseline_crps:.4f}"]
+    parts.append(
+        table(
+            ["prediction", "median error", "within 1.25", "within 1.5", "in the 80% interval", "CRPS"], told
+        )
+    )
+    parts.append(
+        translate(
+            "{rows} rows are scored; the CRPS of the baseline is worse by {gain} [{low}, {high}]",
+            rows=score.rows,
+            gain=f"{gain.value:.4f}",
+            low=number(gain.low),
+            high=number(gain.high),
+        )
+    )
+    return parts
+
+
+def _told(found: Range | None) -> str:
+    if found is None:
+        return "-"
+    return f"{number(found.value)} [{number(found.low)}, {number(found.high)}]"
