@@ -19,6 +19,7 @@ from results import Figure
 
 from modelyard.plan.backtest import SHARE, Row, Score, predict, score
 from modelyard.plan.cases import Case, published
+from modelyard.plan.memory import peaks
 from modelyard.plan.utilisation import is_sure, is_whole, reported
 
 PAGE = ROOT / "docs" / "plan.md"
@@ -34,6 +35,7 @@ def main() -> None:
         *_figures("all published rows", cases, rows),
         *_figures("whole runs", [cases[at] for at in whole], [rows[at] for at in whole]),
     ]
+    figures += _memory()
     text = PAGE.read_text("utf-8")
     table = "\n".join([BEGIN, *_families(cases, rows), END])
     PAGE.write_text(re.sub(f"{BEGIN}.*{END}", lambda _: table, text, flags=re.S), "utf-8")
@@ -83,6 +85,22 @@ def _figures(what: str, cases: Sequence[Case], rows: Sequence[Row]) -> list[Figu
             f"{what}: upper end of the 80% interval to its lower end, median",
             found.width_factor,
             "ratio",
+        ),
+    ]
+
+
+def _memory() -> list[Figure]:
+    off = [abs(peak.error) for peak in peaks()]
+    worst = max(peaks(), key=lambda peak: abs(peak.error))
+    told = f"{len(off)} published peaks of {', '.join(sorted({peak.framework for peak in peaks()}))}"
+    return [
+        Figure("memory of a device: median error", median(off), "share", at_most=0.05, why=told),
+        Figure(
+            "memory of a device: worst error",
+            max(off),
+            "share",
+            at_most=0.12,
+            why=f"{worst.framework}: {worst.name}, {worst.predicted:.1f} for {worst.reported:.1f} GiB",
         ),
     ]
 

@@ -14,7 +14,6 @@ from ..plan.backtest import SHARE, Range, Row, Score
 from .table import number, table
 from .voice import Voice, translate, verb
 
-MEMORY = "memory is not predicted"
 WIDEST = 44  # characters of a name in the table
 
 
@@ -41,9 +40,9 @@ def _object(row: Row) -> dict[str, Any]:
         "name": row.name,
         **_range("gpu_hours", "gpu_hours", row.gpu_hours),
         **_range("tokens_per_s_per_device", "tokens_per_s", row.tokens_per_s),
-        "memory_gib": None,
+        "memory_gib": row.memory_gib,
         "cost_usd": row.cost_usd,
-        "why": "; ".join(filter(None, [row.why, MEMORY])),
+        "why": row.why,
     }
 
 
@@ -87,9 +86,10 @@ def _page(cases: Sequence[room.Case], rows: Sequence[Row], score: Score | None) 
                 number(case.gpu_hours),
                 _told(row.tokens_per_s),
                 number(case.tokens_per_s),
+                number(row.memory_gib),
             ]
         )
-    head = ["run", "GPU hours", "reported", "tokens/s a device", "reported"]
+    head = ["run", "GPU hours", "reported", "tokens/s a device", "reported", "GiB a device"]
     parts = [table(head, lines)]
     if score is None:
         return [*parts, translate("no row reports what it took, so nothing is scored")]

@@ -9,6 +9,7 @@ from functools import cache
 from statistics import NormalDist, median, stdev
 
 from .. import intervals
+from . import memory
 from .cases import Case, published
 from .devices import Device, find
 from .utilisation import (
@@ -48,6 +49,8 @@ class Row:
     name: str
     gpu_hours: Range | None
     tokens_per_s: Range | None
+    memory_gib: float | None
+    """Of one device, at its peak."""
     cost_usd: float | None
     why: str
     utilisation: Utilisation | None
@@ -81,7 +84,8 @@ def predict(case: Case) -> Row:
     found = without(known_family(case)).predict(case)
     gaps = _gaps(case, device)
     if device is None or each is None or found is None:
-        return Row(case.name, None, None, None, "; ".join(gaps), None)
+        return Row(case.name, None, None, None, None, "; ".join(gaps), None)
+    memory_gib, assumed = memory.predict(case, device)
     peak = device.tflops_16bit * 1e12
     rate = _range(peak / each, found)
     hours = cost = None
@@ -90,7 +94,7 @@ def predict(case: Case) -> Row:
         hours = Range(*(case.tokens / 3600 / per_s for per_s in (rate.value, fast, slow)))
         if device.rent_usd_per_hour is not None:
             cost = hours.value * device.rent_usd_per_hour[1]
-    return Row(case.name, hours, rate, cost, "; ".join(gaps), found)
+    return Row(case.name, hours, rate, memory_gib, cost, "; ".join([*gaps, *assumed]), found)
 
 
 def known_family(case: Case) -> str | None:
