@@ -54,7 +54,7 @@ from modelyard.verify.settings import MEASURE, RACE, REFERENCE
 
 PYDESK = ROOT / "examples" / "pydesk"
 BATCH = 32  # questions of a turn
-PAIRS = 8
+PAIRS = 16
 ALL = 1_000  # more than there are candidates
 NO_OLIVE = "OLIVE names no command: it needs an environment with olive-ai"
 NO_VERDICT = "no file of llama.cpp's is as good"
@@ -239,7 +239,7 @@ def servers(project: Path) -> list[Figure]:
     theirs = min(good, key=lambda one: one.number(COST, 9e9))
     # Each question once: llama.cpp's server keeps what it has read, and would not read a prompt again.
     turns_in_all = 2 * (PAIRS + 1)
-    asked = questions_of(yard, release.folder, told, most=ALL)[: turns_in_all * BATCH]
+    asked = questions_of(yard, release.folder, told, most=2 * turns_in_all * BATCH)[: turns_in_all * BATCH]
     bodies = [completion("desk", prompt, MAX_TOKENS) for _, prompt in asked]
     batches = iter([bodies[at : at + BATCH] for at in range(0, len(bodies) - BATCH + 1, BATCH)])
     longest = max(len(prompt) for _, prompt in asked) + MAX_TOKENS + 8

@@ -15,9 +15,29 @@ _WHERE = {
     "Device": "devices",
     "catalogue": "devices",
     "find": "devices",
+    "Run": "whatif",
+    "devices_of": "whatif",
+    "model_of": "whatif",
+    "number": "whatif",
+    "run": "whatif",
 }
 
-__all__ = ["Case", "Device", "Row", "Score", "catalogue", "find", "predict", "read", "score"]
+__all__ = [
+    "Case",
+    "Device",
+    "Row",
+    "Run",
+    "Score",
+    "catalogue",
+    "devices_of",
+    "find",
+    "model_of",
+    "number",
+    "predict",
+    "read",
+    "run",
+    "score",
+]
 
 
 def __getattr__(name: str) -> Any:

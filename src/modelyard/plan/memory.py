@@ -131,7 +131,7 @@ def split_of(parallelism: str, devices: float) -> Split | None:
 
 
 def _degree(kind: str, how: str) -> int | None:
-    found = re.search(rf"\b{kind}\s?(\d+)", how)
+    found = re.search(rf"(?<![a-z]){kind}\s?(\d+)", how)
     return int(found[1]) if found and int(found[1]) > 0 else None
 
 

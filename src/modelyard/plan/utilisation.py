@@ -218,7 +218,7 @@ def _numbers(case: Case, device: Device) -> dict[str, float]:
 
 def _place(case: Case, row: dict[str, float]) -> list[float]:
     """Where a case lies among its family: one unit apart is moderately alike."""
-    split = {kind: re.search(rf"\b{kind}\s?(\d+)", case.parallelism.lower()) for kind in ("tp", "pp")}
+    split = {kind: re.search(rf"(?<![a-z]){kind}\s?(\d+)", case.parallelism.lower()) for kind in ("tp", "pp")}
     again = case.recompute
     if again is None:
         again = bool(re.search(r"full ac|activation checkpointing", case.parallelism.lower()))

@@ -1,0 +1,232 @@
+"""One training run on given devices, before it is paid for: hours, money, energy and memory."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ..errors import NoRoom, ProjectError
+from ..estimate.energy import energy_kwh
+from ..estimate.shape import of_config
+from ..estimate.split import Decoder, Split, Weights, adapters_bytes, whole_bytes
+from .backtest import Range, predict
+from .cases import Case
+from .devices import Device, catalogue, find
+from .memory import GIB, RANK, SOFTENED, decoder_of, split_of
+
+Method = Literal["full", "lora", "qlora"]
+POWERS = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
+SPARE = 0.07  # of a device's memory, for the driver and for holes between what is allocated
+# Of a final run, what the whole project costs: 1.5 (OLMo, arXiv:2503.05804) to 5.6 (Olmo 3's report).
+PROJECT = (1.5, 2.0, 5.6)
+PRESUMED, SYSTEMIC = (
+    1e23,
+    1e25,
+)  # operations from which EU guidelines presume a general-purpose model, systemic risk
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What is trained: its parameters, and its shape as told or as usual for the size."""
+
+    parameters: float
+    decoder: Decoder
+    guessed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a run takes. Ranges hold 80%; money at the typical rent of the catalogue."""
+
+    model: Model
+    device: Device
+    devices: int
+    split: Split
+    recompute: str
+    flop: float
+    hours: Range
+    device_hours: Range
+    cost_usd: Range | None
+    project_usd: Range | None
+    energy_kwh: Range | None
+    memory_gib: dict[str, float]
+    """Of one device, by term."""
+    assumed: tuple[str, ...]
+
+
+def number(text: str) -> float:
+    """A count such as 7B, 1.5T, 300e9 or 80k. Raises ProjectError."""
+    found = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([kmbt]?)\s*", text.lower())
+    try:
+        value = float(found[1]) * POWERS[found[2]] if found else 0.0
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1e20:
+        raise ProjectError(f"{text!r} is no count", try_="a number such as 7B, 1.5T or 80k")
+    return value
+
+
+def model_of(text: str) -> Model:
+    """A size such as 7B, or a config.json, or a folder with one. Raises ProjectError for neither."""
+    path = Path(text).expanduser()
+    path = path / "config.json" if path.is_dir() else path
+    if not path.is_file():
+        size = number(text)
+        return Model(size, decoder_of(size), guessed=True)
+    try:
+        shape = of_config(json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError) as error:
+        raise ProjectError(f"the configuration cannot be read: {error}", where=str(path)) from None
+    if shape is None:
+        raise ProjectError("this configuration tells no decoder", where=str(path), try_="a size such as 7B")
+    decoder = Decoder(
+        layers=shape.layers,
+        width=shape.width,
+        inner=shape.inner,
+        words=shape.words,
+        key_share=shape.keys / shape.heads,
+        heads=shape.heads,
+    )
+    return Model(float(shape.parameters), decoder, guessed=False)
+
+
+def devices_of(text: str) -> tuple[Device, int]:
+    """A device and how many, such as H100:8. Raises ProjectError for an unknown one."""
+    name, _, count = text.partition(":")
+    device = find(name)
+    if device is None:
+        near = difflib.get_close_matches(name.upper(), catalogue(), n=3, cutoff=0.3)
+        known = ", ".join(near or catalogue())
+        raise ProjectError(f"no device of the catalogue is called {name!r}", try_=f"one of {known}")
+    if count and not re.fullmatch(r"[1-9][0-9]{0,5}", count):
+        raise ProjectError(f"{count!r} is no number of devices", try_=f"{device.name}:8")
+    return device, int(count or 1)
+
+
+def run(
+    model: Model,
+    tokens: float,
+    device: Device,
+    devices: int,
+    *,
+    method: Method = "full",
+    layout: str = "",
+    sequence: int = 2048,
+    micro_batch: int = 1,
+) -> Run:
+    """Predict one run. `layout` such as "FSDP8" or "TP4 PP2"; without one the plainest that fits.
+
+    Raises ProjectError for a layout that does not divide, NoRoom for a run that does not fit.
+    """
+    splits = [_told(layout, devices, model.decoder)] if layout else _plain(devices, method)
+    split, again, terms = _fitted(model, device, splits, method, sequence * micro_batch)
+    case = Case(
+        kind="pretrain" if method == "full" else method,
+        total=model.parameters,
+        active=model.parameters,
+        tokens=tokens,
+        sequence=float(sequence),
+        batch_tokens=None,
+        micro_batch=float(micro_batch),
+        hardware=device.name,
+        devices=float(devices),
+        precision="nf4" if method == "qlora" else "bf16",
+        parallelism=layout,
+        recompute=again == "full",
+        year=None,
+    )
+    row = predict(case)
+    if row.gpu_hours is None or row.utilisation is None:
+        raise ProjectError(f"the run cannot be predicted: {row.why}", try_="modelyard plan --help")
+    hours = Range(*(one / devices for one in (row.gpu_hours.value, row.gpu_hours.low, row.gpu_hours.high)))
+    assumed = ["uncalibrated: from published runs alone, none of them yours"]
+    if model.guessed:
+        assumed.append("layers, width and vocabulary guessed from the size")
+    if not layout:
+        assumed.append("the plainest layout that fits")
+    cost = energy = project = None
+    if device.rent_usd_per_hour:
+        cost = _times(row.gpu_hours, device.rent_usd_per_hour[1])
+        low, middle, high = PROJECT
+        project = Range(cost.value * middle, cost.low * low, cost.high * high)
+    else:
+        assumed.append(f"no price of {device.name}, so no cost")
+    if device.watts:
+        energy = Range(
+            energy_kwh(row.gpu_hours.value, device.watts)[1],
+            energy_kwh(row.gpu_hours.low, device.watts)[0],
+            energy_kwh(row.gpu_hours.high, device.watts)[2],
+        )
+    flop = row.gpu_hours.value * 3600 * device.tflops_16bit * 1e12 * row.utilisation.share()
+    return Run(
+        *(model, device, devices, split, again, flop, hours, row.gpu_hours, cost, project, energy),
+        memory_gib={name: amount / GIB for name, amount in terms.items()},
+        assumed=tuple(assumed),
+    )
+
+
+def _times(found: Range, factor: float) -> Range:
+    return Range(found.value * factor, found.low * factor, found.high * factor)
+
+
+def _told(layout: str, devices: int, model: Decoder) -> Split:
+    """Raises ProjectError with what does not divide."""
+    split = split_of(layout, devices)
+    if split is None:
+        raise ProjectError(f"{layout!r} names no layout", try_="words such as FSDP8, TP4, PP2, CP2, DDP")
+    groups = split.tensor * split.pipeline * split.context
+    if devices % groups:
+        raise ProjectError(
+            f"{devices} devices do not divide by TP{split.tensor} x PP{split.pipeline} x CP{split.context}",
+            try_=f"a multiple of {groups} devices",
+        )
+    if model.heads % split.tensor:
+        raise ProjectError(
+            f"{model.heads} heads do not divide by TP {split.tensor}", try_="a TP that divides the heads"
+        )
+    if split.pipeline > model.layers:
+        raise ProjectError(
+            f"{model.layers} layers are fewer than PP {split.pipeline}", try_=f"at most PP{model.layers}"
+        )
+    asked = re.search(r"\bfsdp\s?(\d+)", layout.lower())
+    if asked and int(asked[1]) != split.shards:
+        raise ProjectError(
+            f"{devices} devices leave {devices // groups} for FSDP, not {asked[1]}",
+            try_=f"FSDP over {devices // groups}",
+        )
+    return split
+
+
+def _plain(devices: int, method: Method) -> list[Split]:
+    """A copy on each device, or what one learns split over all."""
+    return [Split()] if method != "full" or devices == 1 else [Split(), Split(devices)]
+
+
+def _fitted(
+    model: Model, device: Device, splits: list[Split], method: Method, tokens: int
+) -> tuple[Split, str, dict[str, float]]:
+    """The first layout, and the least recomputing, that fits. Raises NoRoom with the largest term."""
+    room = device.memory_gib * (1 - SPARE) * GIB
+    terms: dict[str, float] = {}
+    for split in splits:
+        if method != "full":
+            trained = 4.0 * RANK * model.decoder.width * model.decoder.layers
+            weights: Weights = "nf4" if method == "qlora" else "16bit"
+            terms = adapters_bytes(model.decoder, weights, tokens, trained=trained)
+            if sum(terms.values()) <= room:
+                return split, "none", terms
+            continue
+        for again in SOFTENED:
+            terms = whole_bytes(model.decoder, split, tokens, again)
+            if sum(terms.values()) <= room:
+                return split, again, terms
+    largest = max(terms, key=lambda name: terms[name])
+    raise NoRoom(
+        f"{sum(terms.values()) / GIB:.1f} GiB do not fit {device.memory_gib:g} GiB of {device.name}; "
+        f"the largest part is {largest} with {terms[largest] / GIB:.1f} GiB",
+        try_="more devices with FSDP, a shorter --sequence, --method lora or qlora, or more memory",
+    )
