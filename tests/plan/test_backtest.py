@@ -115,6 +115,15 @@ def test_a_row_is_never_predicted_from_itself_or_its_kin() -> None:
     assert predict(case).utilisation == others.predict(case) != Fit(published()).predict(case)
 
 
+@TABLES
+def test_a_packaged_table_is_predicted_as_if_its_families_were_unknown(table: str) -> None:
+    """Told by its technical inputs alone, as a file of the user's own would be."""
+    for case in read(PLACE / table):
+        family = known_family(replace(case, name="", organisation=""))
+        assert family is not None
+        assert predict(case).utilisation == utilisation.without(family).predict(case)
+
+
 def test_a_new_row_of_a_known_code_learns_from_its_rows() -> None:
     known = next(one for one in read(PLACE / RATES) if one.devices == 8)
     new = replace(known, devices=24.0)

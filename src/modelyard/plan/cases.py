@@ -9,7 +9,7 @@ import csv
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -148,8 +148,6 @@ def number(text: str) -> float | None:
 @cache
 def published() -> Sequence[Case]:
     """Both tables of the package."""
-    from dataclasses import replace
-
     place = files(__package__) / "cases"
-    rates = [replace(one, organisation="MosaicML", year=2023.0) for one in read(Path(str(place / RATES)))]
+    rates = [replace(one, organisation="MosaicML") for one in read(Path(str(place / RATES)))]
     return (*read(Path(str(place / RUNS))), *rates)
