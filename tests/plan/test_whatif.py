@@ -91,8 +91,13 @@ def test_a_run_that_does_not_fit_names_its_largest_part_and_what_to_change() -> 
         planned("A100:8", "70B")
     assert refused.value.try_
     with pytest.raises(NoRoom):
-        planned("RTX 4090", "7B", method="lora")
-    assert sum(planned("RTX 4090", "7B", method="qlora").memory_gib.values()) < 24
+        planned("RTX 4090", "13B", method="lora")
+    assert sum(planned("RTX 4090", "13B", method="qlora").memory_gib.values()) < 24
+
+
+def test_recomputing_is_taken_only_where_nothing_else_fits() -> None:
+    assert planned("H100", "7B", method="lora").recompute == "none"
+    assert planned("RTX 4090", "7B", method="lora").recompute == "full"
 
 
 def test_more_devices_split_what_one_cannot_hold() -> None:

@@ -12,11 +12,13 @@ import click
 from .. import plan as room
 from ..errors import ProjectError
 from ..plan.backtest import SHARE, Range, Row, Score
+from ..plan.cases import RATES
 from ..plan.whatif import PRESUMED
 from .table import number, table
-from .voice import Voice, spoken, translate, verb
+from .voice import Voice, translate, verb
 
 WIDEST = 44  # characters of a name in the table
+SHORT = 4  # characters of a name that says nothing without who it is from, such as 7b
 
 
 @click.command()
@@ -83,6 +85,20 @@ def _run(found: room.Run) -> dict[str, Any]:
             "the device has": device.memory_gib,
         },
         "interval": SHARE,
+        "nearest": [
+            {
+                "name": one.case.name,
+                "hardware": one.case.hardware,
+                "devices": one.case.devices,
+                "parameters": one.case.active,
+                "tokens": one.case.tokens,
+                "gpu_hours": one.case.gpu_hours,
+                "utilisation": one.utilisation,
+                "source": one.case.source or RATES,
+                "confidence": one.case.confidence,
+            }
+            for one in found.nearest
+        ],
         "why": list(found.assumed),
     }
 
@@ -94,7 +110,7 @@ def _sheet(found: room.Run) -> list[str]:
         [translate("device hours"), _told(found.device_hours), f"{found.devices} x {device.name}"],
     ]
     if price:
-        low, typical, high = (f"{one:g}" for one in price)
+        low, typical, high = (f"{one:.3g}" for one in price)
         said = "{typical} USD an hour ({low} to {high}, {when})"
         at = translate(said, typical=typical, low=low, high=high, when=device.priced)
         rows.append([translate("cost, USD"), _told(found.cost_usd), at])
@@ -111,7 +127,20 @@ def _sheet(found: room.Run) -> list[str]:
     return [
         table(["of the run", "80% interval", "from"], rows),
         table(["memory of a device", "GiB"], memory),
-        "\n".join(f"- {spoken(line)}" for line in found.assumed),
+        table(["nearest published run", "on", "GPU hours", "of the peak"], _nearest(found)),
+        "\n".join(f"- {translate(line)}" for line in found.assumed),
+    ]
+
+
+def _nearest(found: room.Run) -> list[list[str]]:
+    return [
+        [
+            one.case.name if len(one.case.name) > SHORT else f"{one.case.organisation} {one.case.name}",
+            f"{number(one.case.devices)} x {one.case.hardware}",
+            number(one.case.gpu_hours),
+            number(one.utilisation, "share"),
+        ]
+        for one in found.nearest
     ]
 
 

@@ -90,8 +90,13 @@ def held_bytes(model: Decoder, weights: Weights) -> float:
     return packed + NARROW * model.embedding * (1 + HEADS_UNPACKED)
 
 
-def adapters_bytes(model: Decoder, weights: Weights, tokens: float, *, trained: float) -> dict[str, float]:
-    """Adapters on queries and values learn on one device; the rest is frozen. `tokens` at once."""
+def adapters_bytes(
+    model: Decoder, weights: Weights, tokens: float, *, trained: float, again: bool = False
+) -> dict[str, float]:
+    """Adapters on queries and values learn on one device; the rest is frozen. `tokens` at once.
+
+    `again`: every layer is recomputed, so that only what comes into it is kept.
+    """
     base = held_bytes(model, weights)
     unpacked = 0.0
     if weights != "16bit":
@@ -101,11 +106,12 @@ def adapters_bytes(model: Decoder, weights: Weights, tokens: float, *, trained: 
     kept = _norms(model) + 3 * model.width + _attention(model) + _inner(model)
     if weights != "16bit":  # products with packed weights keep their inputs
         kept += NARROW * ((4 if model.gated else 3) * model.width + model.inner)
+    held = kept + model.layers * NARROW * model.width if again else model.layers * kept
     return {
         "weights": base,
         "unpacked weights": unpacked,
         "optimizer": trained * 10,  # gradients and two moments, all in the weights' type or wider
-        "activations": tokens * model.layers * kept,
+        "activations": tokens * held,
         "logits": tokens * LOGITS * model.words,
     }
 

@@ -17,6 +17,7 @@ from .backtest import Range, predict
 from .cases import Case
 from .devices import Device, catalogue, find
 from .memory import GIB, RANK, SOFTENED, decoder_of, split_of
+from .nearest import Neighbour, nearest
 
 Method = Literal["full", "lora", "qlora"]
 POWERS = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
@@ -56,6 +57,8 @@ class Run:
     memory_gib: dict[str, float]
     """Of one device, by term."""
     assumed: tuple[str, ...]
+    nearest: tuple[Neighbour, ...]
+    """Published runs that are most like it."""
 
 
 def number(text: str) -> float:
@@ -154,7 +157,7 @@ def run(
         low, middle, high = PROJECT
         project = Range(cost.value * middle, cost.low * low, cost.high * high)
     else:
-        assumed.append(f"no price of {device.name}, so no cost")
+        assumed.append("no price in the catalogue, so no cost")
     if device.watts:
         energy = Range(
             energy_kwh(row.gpu_hours.value, device.watts)[1],
@@ -166,6 +169,7 @@ def run(
         *(model, device, devices, split, again, flop, hours, row.gpu_hours, cost, project, energy),
         memory_gib={name: amount / GIB for name, amount in terms.items()},
         assumed=tuple(assumed),
+        nearest=tuple(nearest(case)),
     )
 
 
@@ -216,17 +220,18 @@ def _fitted(
         if method != "full":
             trained = 4.0 * RANK * model.decoder.width * model.decoder.layers
             weights: Weights = "nf4" if method == "qlora" else "16bit"
-            terms = adapters_bytes(model.decoder, weights, tokens, trained=trained)
-            if sum(terms.values()) <= room:
-                return split, "none", terms
+            for how, again in (("none", False), ("full", True)):
+                terms = adapters_bytes(model.decoder, weights, tokens, trained=trained, again=again)
+                if sum(terms.values()) <= room:
+                    return split, how, terms
             continue
-        for again in SOFTENED:
-            terms = whole_bytes(model.decoder, split, tokens, again)
+        for kept in SOFTENED:
+            terms = whole_bytes(model.decoder, split, tokens, kept)
             if sum(terms.values()) <= room:
-                return split, again, terms
+                return split, kept, terms
     largest = max(terms, key=lambda name: terms[name])
     raise NoRoom(
-        f"{sum(terms.values()) / GIB:.1f} GiB do not fit {device.memory_gib:g} GiB of {device.name}; "
+        f"{sum(terms.values()) / GIB:.1f} GiB do not fit {room / GIB:.1f} GiB that {device.name} can use; "
         f"the largest part is {largest} with {terms[largest] / GIB:.1f} GiB",
         try_="more devices with FSDP, a shorter --sequence, --method lora or qlora, or more memory",
     )
