@@ -209,6 +209,20 @@ def test_a_row_without_hardware_or_size_says_so_and_the_others_are_predicted(tmp
     assert "tokens" in fourth["why"]
 
 
+def test_one_reported_row_is_scored_without_an_interval(tmp_path: Path) -> None:
+    path = tmp_path / "one.csv"
+    path.write_text(
+        "name,params_total,tokens,hardware,devices,precision,reported_gpu_hours\n"
+        "a,7e9,1e12,H100,64,bf16,40000\n",
+        "utf-8",
+    )
+    code, told = run(path)
+    score = told["result"]["score"]  # type: ignore[index]
+    assert code == 0
+    assert score["rows"] == 1
+    assert score["crps_gain"]["low"] is None
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [

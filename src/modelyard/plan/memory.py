@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import get_args
 
 from ..estimate.shape import usual
 from ..estimate.split import (
@@ -89,9 +90,7 @@ def _published(row: Mapping[str, str]) -> float:
         overlapped=row["overlapped"] == "1",
     )
     sequence, batch = int(row["sequence"]), int(row["micro_batch"])
-    weights: Weights = (
-        "nf4-dq" if row["weights"] == "nf4-dq" else "nf4" if row["weights"] == "nf4" else "16bit"
-    )
+    weights: Weights = next(kind for kind in get_args(Weights) if kind == row["weights"])
     if row["part"] == "states":
         return ADAM_MASTER * model.layers * model.layer_matrices / (split.tensor * split.pipeline)
     if row["part"] == "activations":
