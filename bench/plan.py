@@ -48,6 +48,7 @@ def _figures(what: str, cases: Sequence[Case], rows: Sequence[Row]) -> list[Figu
         raise SystemExit(f"nothing was reported of {what}")
     told = f"{found.rows} rows, each family predicted from all others"
     low, high = _binomial(found)
+    least, most = found.gain_interval or (None, None)
     return [
         Figure(
             f"{what}: median error factor",
@@ -67,10 +68,10 @@ def _figures(what: str, cases: Sequence[Case], rows: Sequence[Row]) -> list[Figu
         ),
         Figure(
             f"{what}: CRPS of the logarithm, the baseline's minus ours",
-            found.gain.value,
+            found.gain,
             "nats",
-            low=found.gain.low,
-            high=found.gain.high,
+            low=least,
+            high=most,
             above=0,
             why=f"ours {found.crps:.4f}, one utilisation a device {found.baseline_crps:.4f}",
         ),

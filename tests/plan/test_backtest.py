@@ -92,8 +92,8 @@ def test_each_family_is_predicted_better_than_by_one_utilisation_a_device(
     assert found.rows > 240
     assert found.median_factor < 1.25
     assert found.within_1_5 >= 0.9
-    assert found.gain.low is not None
-    assert found.gain.low > 0
+    assert found.gain_interval is not None
+    assert found.gain_interval[0] > 0
     # Two-sided binomial test at 5%, by its normal approximation.
     assert abs(found.coverage - SHARE) < 1.96 * math.sqrt(SHARE * (1 - SHARE) / found.rows)
 
@@ -103,8 +103,8 @@ def test_whole_runs_alone_are_predicted_better_too(all_rows: list[backtest.Row])
     found = score([published()[at] for at in whole], [all_rows[at] for at in whole])
     assert found is not None
     assert found.median_factor < min(1.25, found.baseline_median_factor)
-    assert found.gain.low is not None
-    assert found.gain.low > 0
+    assert found.gain_interval is not None
+    assert found.gain_interval[0] > 0
     assert abs(found.coverage - SHARE) < 1.96 * math.sqrt(SHARE * (1 - SHARE) / found.rows)
 
 

@@ -13,6 +13,8 @@ from modelyard.plan.devices import catalogue, find
         ("A100-40GB (ABCI)", "A100-40GB"),
         ("8x NVIDIA A100-SXM4-80GB", "A100-80GB"),
         ("A100", "A100-80GB"),
+        ("A100 40G", "A100-40GB"),
+        ("Cloud TPU v3-128", "TPU v3"),
         ("a100_40gb", "A100-40GB"),
         ("h100_80gb", "H100"),
         ("H100-96GB HBM2e 500 W", "H100"),

@@ -164,7 +164,7 @@ def _range(name: str, short: str, found: Range | None) -> dict[str, float | None
 
 
 def _scored(score: Score) -> dict[str, Any]:
-    gain = score.gain
+    low, high = score.gain_interval or (None, None)
     return {
         "rows": score.rows,
         "median_error_factor": score.median_factor,
@@ -180,7 +180,7 @@ def _scored(score: Score) -> dict[str, Any]:
             "within_1.5": score.baseline_within_1_5,
             "crps_log": score.baseline_crps,
         },
-        "crps_gain": {"value": gain.value, "low": gain.low, "high": gain.high},
+        "crps_gain": {"value": score.gain, "low": low, "high": high},
     }
 
 
@@ -202,7 +202,7 @@ def _page(cases: Sequence[room.Case], rows: Sequence[Row], score: Score | None) 
     parts = [table(head, lines)]
     if score is None:
         return [*parts, translate("no row reports what it took, so nothing is scored")]
-    gain = score.gain
+    low, high = score.gain_interval or (None, None)
     baseline = translate("one utilisation for each device")
     told = [
         [
@@ -224,9 +224,9 @@ def _page(cases: Sequence[room.Case], rows: Sequence[Row], score: Score | None) 
         translate(
             "{rows} rows are scored; the CRPS of the baseline is worse by {gain} [{low}, {high}]",
             rows=score.rows,
-            gain=f"{gain.value:.4f}",
-            low=number(gain.low),
-            high=number(gain.high),
+            gain=f"{score.gain:.4f}",
+            low=number(low),
+            high=number(high),
         )
     )
     return parts

@@ -73,7 +73,9 @@ class Score:
     baseline_median_factor: float
     baseline_within_1_5: float
     baseline_crps: float
-    gain: intervals.Interval
+    gain: float
+    gain_interval: tuple[float, float] | None
+    """At 95%; None for one row, of which nothing is known between rows."""
 
 
 def predict(case: Case) -> Row:
@@ -155,9 +157,7 @@ def score(cases: Sequence[Case], rows: Sequence[Row]) -> Score | None:
     ours = [crps(found, true) for _, found, true in told]
     theirs = [crps(one, true) for one, (_, _, true) in zip(base, told, strict=True)]
     better = [b - a for a, b in zip(ours, theirs, strict=True)]
-    gain = intervals.Interval(better[0], None, None, 1, 1)  # of one row nothing is known between rows
-    if len(told) > 1:
-        gain = intervals.ratio(better, [1.0] * len(told), kin)
+    among = intervals.ratio(better, [1.0] * len(told), kin) if len(told) > 1 else None
     return Score(
         rows=len(told),
         median_factor=math.exp(median(off)),
@@ -169,7 +169,8 @@ def score(cases: Sequence[Case], rows: Sequence[Row]) -> Score | None:
         baseline_median_factor=math.exp(median(base_off)),
         baseline_within_1_5=_within(base_off, 1.5),
         baseline_crps=sum(theirs) / len(theirs),
-        gain=gain,
+        gain=sum(better) / len(better),
+        gain_interval=(among.low, among.high) if among else None,
     )
 
 

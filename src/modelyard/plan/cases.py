@@ -138,7 +138,7 @@ def case(row: Mapping[str, str]) -> Case:
 
 def number(text: str) -> float | None:
     """A positive finite number; None for anything else: a gap is a gap."""
-    plain = text.strip().replace("_", "")
+    plain = text.strip().replace("_", "").replace(",", "")
     if not re.fullmatch(r"[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?", plain):
         return None
     value = float(plain)

@@ -206,7 +206,7 @@ def _numbers(case: Case, device: Device) -> dict[str, float]:
     return {
         "whole": float(is_whole(case)),
         "fp8": float("fp8" in case.precision),
-        "fp16": float(case.precision == "fp16"),
+        "fp16": float("fp16" in case.precision),
         "experts": float((case.total or active) > 1.3 * active),
         "small": min(0.0, math.log(active / 7e9)),
         "scale": math.log((case.devices or DEVICES) / DEVICES),
