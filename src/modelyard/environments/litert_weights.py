@@ -69,14 +69,23 @@ class Graph:
         return {(int(found[1]), found[2]) for part in parts if (found := LINEAR.search(part))}
 
 
-def read(graph: Graph) -> tuple[dict[str, Any], Weights]:
-    """What a graph says, and its weights. Raises ValueError where a weight has no place."""
+def goes_to_the_end(graph: Graph) -> bool:
+    """Whether the last layer is all there: a prompt's graph may stop at its keys and values."""
+    every = {one for at in graph.operators("FULLY_CONNECTED") for one in graph.modules(int(at.inputs[1]))}
+    return (max((layer for layer, _ in every), default=-1), "down_proj") in every
+
+
+def read(graph: Graph, *, whole: bool) -> tuple[dict[str, Any], Weights]:
+    """What a graph says, and its weights. Raises ValueError where a weight has no place.
+
+    One that is not `whole` ends with the last layer's keys and values: it has neither head nor last norm.
+    """
     weights: Weights = {}
     (table,) = {int(one.inputs[1]) for one in graph.operators("EMBEDDING_LOOKUP")}
     weights["model.embed_tokens.weight"] = _there(graph, table)
     linear = {int(one.inputs[1]): one for one in graph.operators("FULLY_CONNECTED")}
     tied = table in linear
-    head = None if tied else list(linear)[-1]
+    head = list(linear)[-1] if whole and not tied else None
     for at, (layer, kind) in _named(graph, [a for a in linear if a not in (table, head)]).items():
         name = f"model.layers.{layer}.{'self_attn' if kind in ATTENTION else 'mlp'}.{kind}"
         weights[f"{name}.weight"] = _there(graph, at)
@@ -86,11 +95,29 @@ def read(graph: Graph) -> tuple[dict[str, Any], Weights]:
     if head is not None:
         weights["lm_head.weight"] = _there(graph, head)
     norms, eps = _norms(graph)
-    layers = (len(norms) - 1) // len(NORMS)
-    for at, norm in enumerate(norms[:-1]):
+    if whole:
+        weights["model.norm.weight"] = norms.pop()
+    if not norms or len(norms) % 2 == whole:
+        raise ValueError(f"{len(norms)} norms of layers were found")
+    for at, norm in enumerate(norms):
         weights[f"model.layers.{at // 2}.{NORMS[at % 2]}.weight"] = norm
-    weights["model.norm.weight"] = norms[-1]
+    layers = -(-len(norms) // len(NORMS))
     return {"layers": layers, "tied": tied, "eps": sorted(eps), "turns": _turns(graph)}, weights
+
+
+def apart(whole: tuple[dict[str, Any], Weights], part: tuple[dict[str, Any], Weights]) -> list[str]:
+    """What a signature that ends with the last keys and values says or holds otherwise, or should hold."""
+    says, holds = whole
+    last = f"model.layers.{says['layers'] - 1}."
+    unread = {
+        name
+        for name in holds
+        if name in ("lm_head.weight", "model.norm.weight")
+        or (name.startswith(last) and not re.search(r"input_layernorm|[kv]_proj", name))
+    }
+    names = part[1].keys() | (holds.keys() - unread)
+    wrong = sorted(name for name in names if not _same(part[1].get(name), holds.get(name)))
+    return wrong + sorted(name for name in ("layers", "eps", "turns") if says[name] != part[0][name])
 
 
 def _there(graph: Graph, at: int) -> np.ndarray[Any, Any]:
@@ -126,8 +153,6 @@ def _norms(graph: Graph) -> tuple[list[np.ndarray[Any, Any]], set[float]]:
         if options.name == b"odml.rms_norm":
             norms.append(_there(graph, int(one.inputs[1])))
             eps.add(round(float(flexbuffers.Loads(bytes(options.compositeAttributes))["epsilon"]), 12))
-    if not norms or len(norms) % 2 == 0:
-        raise ValueError(f"{len(norms)} norms were found")
     return norms, eps
 
 
@@ -147,29 +172,31 @@ def _turns(graph: Graph) -> list[float]:
 
 
 def main(file: Path, out: Path) -> None:
-    """Read the graphs of all signatures, which must hold the same weights."""
+    """Read the graphs of all signatures, which must hold the same weights, as far as each goes."""
     schema = importlib.import_module("ai_edge_litert.schema_py_generated")
     save_file = importlib.import_module("safetensors.numpy").save_file
     data = file.read_bytes()
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
     signatures: dict[str, Any] = {}
-    told: dict[str, Any] = {}
-    weights: Weights = {}
-    apart: list[str] = []
+    read_of: dict[bool, list[tuple[dict[str, Any], Weights]]] = {True: [], False: []}
     for one in model.signatureDefs:
         graph = Graph(model, one.subgraphIndex, schema, data)
         inputs = {
             t.name.decode(): [int(n) for n in graph.graph.tensors[t.tensorIndex].shape] for t in one.inputs
         }
         signatures[one.signatureKey.decode()] = inputs
-        says, holds = read(graph)
-        if weights:
-            apart += sorted(n for n in holds.keys() | weights if not _same(holds.get(n), weights.get(n)))
-            apart += sorted(name for name in says if says[name] != told[name])
-        told, weights = says, holds
+        whole = goes_to_the_end(graph)
+        read_of[whole].append(read(graph, whole=whole))
+    if not read_of[True]:
+        raise ValueError("no signature goes through all layers")
+    (told, weights), *others = read_of[True]
+    wrong = [name for other in read_of[False] for name in apart((told, weights), other)]
+    for says, holds in others:
+        wrong += sorted(n for n in holds.keys() | weights if not _same(holds.get(n), weights.get(n)))
+        wrong += sorted(name for name in says if says[name] != told[name])
     out.mkdir(parents=True, exist_ok=True)
     save_file(weights, out / "weights.safetensors")
-    (out / "told.json").write_text(json.dumps({**told, "signatures": signatures, "apart": apart}), "utf-8")
+    (out / "told.json").write_text(json.dumps({**told, "signatures": signatures, "apart": wrong}), "utf-8")
 
 
 def _same(a: np.ndarray[Any, Any] | None, b: np.ndarray[Any, Any] | None) -> bool:

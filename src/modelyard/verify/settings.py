@@ -9,7 +9,7 @@ from pydantic import Field
 from ..records.settings import Settings
 from ..records.shapes import Step
 
-REFERENCE = Step("verify.reference", 2, "modelyard.verify.reference:run")
+REFERENCE = Step("verify.reference", 3, "modelyard.verify.reference:run")
 MEASURE = Step("verify.measure", 7, "modelyard.verify.measure:run", measures=True)
 PROBE = Step("verify.probe", 3, "modelyard.verify.probe:run", measures=True)
 RACE = Step("verify.race", 3, "modelyard.verify.race:run", measures=True)
