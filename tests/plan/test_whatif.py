@@ -70,6 +70,12 @@ def test_a_config_of_no_decoder_is_refused(text: str, tmp_path: Path) -> None:
         model_of(str(path))
 
 
+def test_a_path_without_a_config_is_told_as_one(tmp_path: Path) -> None:
+    for text in (str(tmp_path / "none"), str(tmp_path), "config.json"):
+        with pytest.raises(ProjectError, match="no such configuration"):
+            model_of(text)
+
+
 @pytest.mark.parametrize(
     ("on", "layout", "says"),
     [

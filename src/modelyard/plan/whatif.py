@@ -78,6 +78,8 @@ def model_of(text: str) -> Model:
     path = Path(text).expanduser()
     path = path / "config.json" if path.is_dir() else path
     if not path.is_file():
+        if "/" in text or text.endswith(".json"):
+            raise ProjectError("there is no such configuration", where=text, try_="a size such as 7B")
         size = number(text)
         return Model(size, decoder_of(size), guessed=True)
     try:
