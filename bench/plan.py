@@ -34,8 +34,8 @@ def main() -> None:
     figures = [
         *_figures("all published rows", cases, rows),
         *_figures("whole runs", [cases[at] for at in whole], [rows[at] for at in whole]),
+        *_memory(),
     ]
-    figures += _memory()
     text = PAGE.read_text("utf-8")
     table = "\n".join([BEGIN, *_families(cases, rows), END])
     PAGE.write_text(re.sub(f"{BEGIN}.*{END}", lambda _: table, text, flags=re.S), "utf-8")

@@ -171,7 +171,7 @@ def test_a_run_with_more_tokens_takes_longer_by_just_as_much() -> None:
             st.text(max_size=12),
             st.floats().map(str),
             st.sampled_from(
-                ["H100", "A100-40GB", "TP8 PP4", "nf4", "lora", "1e9", "-1", "0", "nan", "1e400"]
+                ["H100", "A100-40GB", "TP8 PP4", "TP0", "nf4", "lora", "1e9", "-1", "0", "nan", "1e400"]
             ),
         ),
     )

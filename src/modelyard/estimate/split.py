@@ -18,13 +18,10 @@ ADAM_MASTER = 18
 LOGITS = 16
 # Bytes a number of a root-mean-square norm computed by single operations in float32: set on LitGPT's Llama.
 ROOT_MEAN_SQUARE = 7.3
-BLOCK, BLOCK_TWICE = (
-    4 / 64,
-    0.127 / 8,
-)  # bytes a weight of nf4's scales: by 64 in float32, or quantised (QLoRA)
-HEADS_UNPACKED = (
-    2.12  # copies of the head in 16 bits at the peak of a model held in nf4; set on LitGPT's rows
-)
+# Bytes a weight of nf4's scales, one for 64: in float32, or quantised themselves (arXiv:2305.14314).
+BLOCK, BLOCK_TWICE = 4 / 64, 0.127 / 8
+# Copies of the head in 16 bits at the peak of a model held in nf4: set on LitGPT's rows.
+HEADS_UNPACKED = 2.12
 
 Weights = Literal["16bit", "nf4", "nf4-dq"]
 Recompute = Literal["none", "selective", "full"]
@@ -116,13 +113,8 @@ def adapters_bytes(
     }
 
 
-def whole_bytes(
-    model: Decoder, split: Split, tokens: float, recompute: Recompute, *, in_flight: float = 1.0
-) -> dict[str, float]:
-    """All weights learn, in float32, computed with in 16 bits. `tokens`: of one micro-batch of one worker.
-
-    `in_flight`: micro-batches whose activations stand in memory at once, of a pipeline.
-    """
+def whole_bytes(model: Decoder, split: Split, tokens: float, recompute: Recompute) -> dict[str, float]:
+    """All weights learn, in float32, computed with in 16 bits. `tokens`: of one micro-batch of one worker."""
     mine = tokens / split.context / split.tensor
     own = model.parameters / (split.tensor * split.pipeline * split.context)
     moments = (ADAM - 2 * WIDE) / max(split.shards, split.optimizer) + 2 * WIDE / split.shards
@@ -138,7 +130,7 @@ def whole_bytes(
     return {
         "weights, gradients, optimizer": states,
         "gathered weights": gathered,
-        "activations": mine * (in_flight * model.layers / split.pipeline * kept + one_layer),
+        "activations": mine * (model.layers / split.pipeline * kept + one_layer),
         "gathered streams": streams,
         "logits": mine * LOGITS * model.words,
     }

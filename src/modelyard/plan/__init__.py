@@ -1,4 +1,4 @@
-"""The room of plans: what a run takes in time, money and memory, from published cases and the yard's own."""
+"""The room of plans: what a run takes in time, money and memory, from published cases."""
 
 from __future__ import annotations
 

@@ -136,6 +136,12 @@ def case(row: Mapping[str, str]) -> Case:
     )
 
 
+def degree(kind: str, how: str) -> int | None:
+    """Of a layout's words, the number behind one: 8 of "tp" in "TP8 PP4"; None where it has none."""
+    found = re.search(rf"(?<![a-z]){kind}\s?(\d+)", how.lower())
+    return int(found[1]) or None if found else None
+
+
 def number(text: str) -> float | None:
     """A positive finite number; None for anything else: a gap is a gap."""
     plain = text.strip().replace("_", "").replace(",", "")

@@ -22,7 +22,7 @@ from ..estimate.split import (
     megatron_activation_bytes,
     whole_bytes,
 )
-from .cases import Case
+from .cases import Case, degree
 from .devices import Device
 from .utilisation import SEQUENCE, is_frozen
 
@@ -118,7 +118,7 @@ def split_of(parallelism: str, devices: float) -> Split | None:
     not.
     """
     how = parallelism.lower()
-    numbers = {kind: _degree(kind, how) for kind in ("tp", "pp", "cp", "fsdp")}
+    numbers = {kind: degree(kind, how) for kind in ("tp", "pp", "cp", "fsdp")}
     sharded = re.search(r"full_shard|fsdp|zero-?3|shard_grad_op", how)
     if not sharded and not any(numbers.values()) and not re.search(r"ddp|\bdp\d|single|zero", how):
         return None
@@ -127,11 +127,6 @@ def split_of(parallelism: str, devices: float) -> Split | None:
     shards = numbers["fsdp"] or (rest if sharded else 1)
     staged = rest if re.search("zero", how) and not sharded else 1
     return Split(min(shards, rest), tensor, pipeline, context, optimizer=staged)
-
-
-def _degree(kind: str, how: str) -> int | None:
-    found = re.search(rf"(?<![a-z]){kind}\s?(\d+)", how)
-    return int(found[1]) if found and int(found[1]) > 0 else None
 
 
 def predict(case: Case, device: Device) -> tuple[float | None, list[str]]:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..estimate.operations import training_token
-from .cases import Case, published
+from .cases import Case, degree, published
 from .devices import Device, find
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
@@ -122,8 +122,8 @@ class Fit:
 
     def __init__(self, cases: Sequence[Case]) -> None:
         known = [(one, share) for one in cases if (share := reported(one)) is not None and is_sure(one)]
-        self._cases = [one for one, _ in known]
-        self._seen = _Seen.of(self._cases, [code_of(one) or one.family for one in self._cases])
+        seen = [one for one, _ in known]
+        self._seen = _Seen.of(seen, [code_of(one) or one.family for one in seen])
         self._log = np.log([share for _, share in known]) - LEVEL[0]
 
     def predict(self, case: Case) -> Utilisation | None:
@@ -218,7 +218,6 @@ def _numbers(case: Case, device: Device) -> dict[str, float]:
 
 def _place(case: Case, row: dict[str, float]) -> list[float]:
     """Where a case lies among its family: one unit apart is moderately alike."""
-    split = {kind: re.search(rf"(?<![a-z]){kind}\s?(\d+)", case.parallelism.lower()) for kind in ("tp", "pp")}
     again = case.recompute
     if again is None:
         again = bool(re.search(r"full ac|activation checkpointing", case.parallelism.lower()))
@@ -229,7 +228,7 @@ def _place(case: Case, row: dict[str, float]) -> list[float]:
         float(again),
         2 * row["fp8"],
         row["memory"],
-        *(math.log(int(found[1])) / 1.5 if found else 0.0 for found in split.values()),
+        *(math.log(degree(kind, case.parallelism) or 1) / 1.5 for kind in ("tp", "pp")),
     ]
 
 

@@ -14,7 +14,7 @@ from ..estimate.energy import energy_kwh
 from ..estimate.shape import of_config
 from ..estimate.split import Decoder, Split, Weights, adapters_bytes, whole_bytes
 from .backtest import Range, predict
-from .cases import Case
+from .cases import Case, degree
 from .devices import Device, catalogue, find
 from .memory import GIB, RANK, SOFTENED, decoder_of, split_of
 from .nearest import Neighbour, nearest
@@ -24,10 +24,8 @@ POWERS = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
 SPARE = 0.07  # of a device's memory, for the driver and for holes between what is allocated
 # Of a final run, what the whole project costs: 1.5 (OLMo, arXiv:2503.05804) to 5.6 (Olmo 3's report).
 PROJECT = (1.5, 2.0, 5.6)
-PRESUMED, SYSTEMIC = (
-    1e23,
-    1e25,
-)  # operations from which EU guidelines presume a general-purpose model, systemic risk
+# Operations from which the European Commission's guidelines of 2025-07 presume a general-purpose model.
+PRESUMED = 1e23
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +145,7 @@ def run(
     row = predict(case)
     if row.gpu_hours is None or row.utilisation is None:
         raise ProjectError(f"the run cannot be predicted: {row.why}", try_="modelyard plan --help")
-    hours = Range(*(one / devices for one in (row.gpu_hours.value, row.gpu_hours.low, row.gpu_hours.high)))
+    hours = _times(row.gpu_hours, 1 / devices)
     assumed = ["uncalibrated: from published runs alone, none of them yours"]
     if model.guessed:
         assumed.append("layers, width and vocabulary guessed from the size")
@@ -198,10 +196,10 @@ def _told(layout: str, devices: int, model: Decoder) -> Split:
         raise ProjectError(
             f"{model.layers} layers are fewer than PP {split.pipeline}", try_=f"at most PP{model.layers}"
         )
-    asked = re.search(r"\bfsdp\s?(\d+)", layout.lower())
-    if asked and int(asked[1]) != split.shards:
+    asked = degree("fsdp", layout)
+    if asked and asked != split.shards:
         raise ProjectError(
-            f"{devices} devices leave {devices // groups} for FSDP, not {asked[1]}",
+            f"{devices} devices leave {devices // groups} for FSDP, not {asked}",
             try_=f"FSDP over {devices // groups}",
         )
     return split
