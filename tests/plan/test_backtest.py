@@ -13,7 +13,7 @@ from statistics import NormalDist
 
 import pytest
 from click.testing import CliRunner
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from modelyard.cli.main import modelyard
@@ -148,6 +148,8 @@ def test_a_run_with_more_tokens_takes_longer_by_just_as_much() -> None:
     assert once.gpu_hours.low * once.tokens_per_s.high * 3600 == pytest.approx(1e12)
 
 
+# The first text that is drawn loads the tables of all characters: seconds on a busy machine.
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from(

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelyard.estimate.split import Decoder, Split, adapters_bytes, held_bytes, whole_bytes
+from modelyard.estimate.shape import Shape
+from modelyard.estimate.split import Split, adapters_bytes, held_bytes, whole_bytes
 from modelyard.plan.memory import Peak, decoder_of, peaks, split_of
 
-LLAMA = Decoder(32, 4096, 11008, 32000)
+LLAMA = Shape(32, 4096, 11008, 32, 32, 128, 32000, tied=False)
 
 
 def test_published_peaks_are_met() -> None:

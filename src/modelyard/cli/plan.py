@@ -63,7 +63,7 @@ def plan(voice: Voice, folder: Path, backtest: str | None, **asked: Any) -> None
 def _run(found: room.Run) -> dict[str, Any]:
     device, price = found.device, found.device.rent_usd_per_hour
     return {
-        "model": {"parameters": found.model.parameters, "shape": asdict(found.model.decoder)},
+        "model": {"parameters": found.model.parameters, "shape": asdict(found.model.shape)},
         "devices": {"name": device.name, "count": found.devices, "source": device.source},
         "layout": asdict(found.split) | {"recompute": found.recompute},
         "flop": found.flop,

@@ -21,16 +21,28 @@ class Shape:
     tied: bool
     normed_heads: bool = False
     """Whether queries and keys have norms of their own (Qwen3)."""
+    gated: bool = True
+    """Whether the inner streams come from three matrices and not from two."""
+    root_mean_square: bool = True
+    """Kind of the norms; layer norms otherwise."""
+    norms: int = 2
+    """Of a layer."""
 
     @property
     def layer_matrices(self) -> int:
-        """Parameters of the matrices of one layer: q, k, v, o, gate, up and down."""
-        return self.width * self.size * 2 * (self.heads + self.keys) + 3 * self.width * self.inner
+        """Parameters of the matrices of one layer: q, k, v, o, up and down, and gate where there is one."""
+        inner = (3 if self.gated else 2) * self.inner
+        return self.width * (self.size * 2 * (self.heads + self.keys) + inner)
+
+    @property
+    def embedding(self) -> int:
+        """Parameters of the embedding, or of the head."""
+        return self.words * self.width
 
     @property
     def embeddings(self) -> int:
         """Parameters of the embedding and the head, once where they are tied."""
-        return self.words * self.width * (1 if self.tied else 2)
+        return self.embedding * (1 if self.tied else 2)
 
     @property
     def parameters(self) -> int:

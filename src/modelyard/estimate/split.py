@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from .shape import Shape
+
 NARROW, WIDE = 2, 4  # bytes of a number in bf16 or fp16, and in float32
 ADAM = 16  # bytes a parameter: weights, gradient and two moments in float32
 # Narrow weights and a float32 copy beside float32 gradients and moments (arXiv:2205.05198, figure 1).
@@ -22,46 +24,10 @@ ROOT_MEAN_SQUARE = 7.3
 BLOCK, BLOCK_TWICE = 4 / 64, 0.127 / 8
 # Copies of the head in 16 bits at the peak of a model held in nf4: set on LitGPT's rows.
 HEADS_UNPACKED = 2.12
+RANK = 8  # of adapters on queries and values
 
 Weights = Literal["16bit", "nf4", "nf4-dq"]
 Recompute = Literal["none", "selective", "full"]
-
-
-@dataclass(frozen=True, slots=True)
-class Decoder:
-    """A decoder's sizes. `gated`: three matrices between the streams, not two."""
-
-    layers: int
-    width: int
-    inner: int
-    words: int
-    key_share: float = 1.0
-    """Key heads to query heads."""
-    heads: int = 32
-    gated: bool = True
-    root_mean_square: bool = True
-    norms: int = 2
-    """Of a layer."""
-
-    @property
-    def keys(self) -> float:
-        """Width of the keys."""
-        return self.width * self.key_share
-
-    @property
-    def layer_matrices(self) -> float:
-        """Parameters of the matrices of one layer."""
-        return self.width * (2 * self.width + 2 * self.keys + (3 if self.gated else 2) * self.inner)
-
-    @property
-    def embedding(self) -> int:
-        """Parameters of the embedding, or of the head, which is not tied to it."""
-        return self.words * self.width
-
-    @property
-    def parameters(self) -> float:
-        """All matrices."""
-        return self.layers * self.layer_matrices + 2 * self.embedding
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,22 +44,26 @@ class Split:
     """Tensor parallel gathers go with the products: no whole stream stands in memory."""
 
 
-def held_bytes(model: Decoder, weights: Weights) -> float:
+def held_bytes(model: Shape, weights: Weights) -> float:
     """A model loaded to be asked, alone on a device."""
     if weights == "16bit":
         return NARROW * model.parameters
-    linear = model.layers * model.layer_matrices + model.embedding
+    linear = model.parameters - model.embedding  # a tied head stays as wide as the embedding it is
     packed = linear * (0.5 + (BLOCK if weights == "nf4" else BLOCK_TWICE))
     return packed + NARROW * model.embedding * (1 + HEADS_UNPACKED)
 
 
 def adapters_bytes(
-    model: Decoder, weights: Weights, tokens: float, *, trained: float, again: bool = False
+    model: Shape, weights: Weights, tokens: float, *, trained: float | None = None, again: bool = False
 ) -> dict[str, float]:
     """Adapters on queries and values learn on one device; the rest is frozen. `tokens` at once.
 
+    trained: parameters of the adapters; those of RANK unless told.
+
     `again`: every layer is recomputed, so that only what comes into it is kept.
     """
+    if trained is None:
+        trained = RANK * 2 * (model.width + model.heads * model.size) * model.layers
     base = held_bytes(model, weights)
     unpacked = 0.0
     if weights != "16bit":
@@ -113,7 +83,7 @@ def adapters_bytes(
     }
 
 
-def whole_bytes(model: Decoder, split: Split, tokens: float, recompute: Recompute) -> dict[str, float]:
+def whole_bytes(model: Shape, split: Split, tokens: float, recompute: Recompute) -> dict[str, float]:
     """All weights learn, in float32, computed with in 16 bits. `tokens`: of one micro-batch of one worker."""
     mine = tokens / split.context / split.tensor
     own = model.parameters / (split.tensor * split.pipeline * split.context)
@@ -121,7 +91,7 @@ def whole_bytes(model: Decoder, split: Split, tokens: float, recompute: Recomput
     states = own * moments
     one_layer = _norms_kept(model) + _attention(model) + NARROW * model.width + _inner(model)
     kept = {"none": one_layer, "selective": _selective(model), "full": NARROW * model.width}[recompute]
-    gathered = NARROW * (2 * model.layer_matrices + 2 * model.embedding) / split.tensor
+    gathered = NARROW * (2 * model.layer_matrices + model.embeddings) / split.tensor
     if split.shards * split.context == 1:
         gathered = NARROW * model.parameters / (split.tensor * split.pipeline)
     streams = 0.0
@@ -137,7 +107,7 @@ def whole_bytes(model: Decoder, split: Split, tokens: float, recompute: Recomput
 
 
 def megatron_activation_bytes(
-    model: Decoder, split: Split, batch: int, sequence: int, *, selective: bool, in_flight: float
+    model: Shape, split: Split, batch: int, sequence: int, *, selective: bool, in_flight: float
 ) -> float:
     """Activations of one device by arXiv:2205.05198, equations 2 and 4 and section 4.2.3.
 
@@ -151,27 +121,27 @@ def megatron_activation_bytes(
     return layer * model.layers * in_flight
 
 
-def _norms(model: Decoder) -> float:
+def _norms(model: Shape) -> float:
     """Bytes a token of a layer's norms whose own weights are frozen."""
     return model.norms * model.width * (ROOT_MEAN_SQUARE if model.root_mean_square else NARROW)
 
 
-def _norms_kept(model: Decoder) -> float:
+def _norms_kept(model: Shape) -> float:
     """Bytes a token of the inputs of a layer's norms, fused."""
     return NARROW * model.norms * model.width
 
 
-def _attention(model: Decoder) -> float:
+def _attention(model: Shape) -> float:
     """Bytes a token: queries, keys, values and what fused attention gives."""
-    return NARROW * (2 * model.width + 2 * model.keys)
+    return NARROW * 2 * (model.width + model.keys * model.size)
 
 
-def _inner(model: Decoder) -> float:
+def _inner(model: Shape) -> float:
     """Bytes a token between the streams: what the activation reads and, gated, what the product reads."""
     return NARROW * (3 if model.gated else 1) * model.inner
 
 
-def _selective(model: Decoder) -> float:
+def _selective(model: Shape) -> float:
     """Bytes a token of a layer that keeps every second product and attention (torchtitan's default)."""
-    products = 3 * model.width + 2 * model.keys + 2 * model.inner
+    products = 3 * model.width + 2 * model.keys * model.size + 2 * model.inner
     return NARROW * (products / 2 + 2 * model.width)

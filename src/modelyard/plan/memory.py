@@ -10,10 +10,9 @@ from functools import cache
 from importlib.resources import files
 from typing import get_args
 
-from ..estimate.shape import usual
+from ..estimate.shape import Shape, usual
 from ..estimate.split import (
     ADAM_MASTER,
-    Decoder,
     Recompute,
     Split,
     Weights,
@@ -28,7 +27,7 @@ from .utilisation import SEQUENCE, is_frozen
 
 GIB = 2**30
 WORDS = 50_000  # of a vocabulary that a row does not tell
-RANK = 8  # of adapters on queries and values
+HEADS = 32  # of a decoder of which nobody told them
 SOFTENED: tuple[Recompute, ...] = ("none", "selective", "full")
 
 
@@ -71,13 +70,16 @@ def _name(row: Mapping[str, str]) -> str:
 
 
 def _published(row: Mapping[str, str]) -> float:
-    model = Decoder(
+    width, heads = int(row["width"]), int(row["heads"])
+    model = Shape(
         layers=int(row["layers"]),
-        width=int(row["width"]),
+        width=width,
         inner=int(row["inner"]),
+        heads=heads,
+        keys=round(heads * float(row["key_share"])),
+        size=width // heads,
         words=int(row["words"]),
-        key_share=float(row["key_share"]),
-        heads=int(row["heads"]),
+        tied=False,
         gated=row["gated"] == "1",
         root_mean_square=row["root_mean_square"] == "1",
         norms=int(row["norms"]),
@@ -105,10 +107,12 @@ def _published(row: Mapping[str, str]) -> float:
     return sum(whole_bytes(model, split, sequence * batch, again).values())
 
 
-def decoder_of(parameters: float) -> Decoder:
+def decoder_of(parameters: float) -> Shape:
     """What a decoder of this size usually looks like: gated, its inner streams 8/3 as wide."""
     layers, width = usual(parameters)
-    return Decoder(max(1, round(layers)), max(1, round(width)), max(1, round(width * 8 / 3)), WORDS)
+    size = max(1, round(width / HEADS))
+    inner = max(1, round(width * 8 / 3))
+    return Shape(max(1, round(layers)), size * HEADS, inner, HEADS, HEADS, size, WORDS, tied=False)
 
 
 def split_of(parallelism: str, devices: float) -> Split | None:
@@ -144,8 +148,7 @@ def predict(case: Case, device: Device) -> tuple[float | None, list[str]]:
         return None, ["nothing is known of a base held in int8, so no memory"]
     if is_frozen(case):
         weights: Weights = "nf4" if re.search("nf4|4bit", case.precision) else "16bit"
-        trained = 4.0 * RANK * model.width * model.layers
-        return sum(adapters_bytes(model, weights, sequence * batch, trained=trained).values()) / GIB, assumed
+        return sum(adapters_bytes(model, weights, sequence * batch).values()) / GIB, assumed
     split = split_of(case.parallelism, case.devices) if case.devices else None
     if split is None:
         return None, ["the row tells no layout, so no memory"]

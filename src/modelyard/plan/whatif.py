@@ -11,12 +11,12 @@ from typing import Literal
 
 from ..errors import NoRoom, ProjectError
 from ..estimate.energy import energy_kwh
-from ..estimate.shape import of_config
-from ..estimate.split import Decoder, Split, Weights, adapters_bytes, whole_bytes
+from ..estimate.shape import Shape, of_config
+from ..estimate.split import Split, Weights, adapters_bytes, whole_bytes
 from .backtest import Range, predict
 from .cases import Case, degree
 from .devices import Device, catalogue, find
-from .memory import GIB, RANK, SOFTENED, decoder_of, split_of
+from .memory import GIB, SOFTENED, decoder_of, split_of
 from .nearest import Neighbour, nearest
 
 Method = Literal["full", "lora", "qlora"]
@@ -33,7 +33,7 @@ class Model:
     """What is trained: its parameters, and its shape as told or as usual for the size."""
 
     parameters: float
-    decoder: Decoder
+    shape: Shape
     guessed: bool
 
 
@@ -86,15 +86,7 @@ def model_of(text: str) -> Model:
         raise ProjectError(f"the configuration cannot be read: {error}", where=str(path)) from None
     if shape is None:
         raise ProjectError("this configuration tells no decoder", where=str(path), try_="a size such as 7B")
-    decoder = Decoder(
-        layers=shape.layers,
-        width=shape.width,
-        inner=shape.inner,
-        words=shape.words,
-        key_share=shape.keys / shape.heads,
-        heads=shape.heads,
-    )
-    return Model(float(shape.parameters), decoder, guessed=False)
+    return Model(float(shape.parameters), shape, guessed=False)
 
 
 def devices_of(text: str) -> tuple[Device, int]:
@@ -125,7 +117,7 @@ def run(
 
     Raises ProjectError for a layout that does not divide, NoRoom for a run that does not fit.
     """
-    splits = [_told(layout, devices, model.decoder)] if layout else _plain(devices, method)
+    splits = [_told(layout, devices, model.shape)] if layout else _plain(devices, method)
     split, again, terms = _fitted(model, device, splits, method, sequence * micro_batch)
     case = Case(
         kind="pretrain" if method == "full" else method,
@@ -177,7 +169,7 @@ def _times(found: Range, factor: float) -> Range:
     return Range(found.value * factor, found.low * factor, found.high * factor)
 
 
-def _told(layout: str, devices: int, model: Decoder) -> Split:
+def _told(layout: str, devices: int, model: Shape) -> Split:
     """Raises ProjectError with what does not divide."""
     split = split_of(layout, devices)
     if split is None:
@@ -218,15 +210,14 @@ def _fitted(
     terms: dict[str, float] = {}
     for split in splits:
         if method != "full":
-            trained = 4.0 * RANK * model.decoder.width * model.decoder.layers
             weights: Weights = "nf4" if method == "qlora" else "16bit"
             for how, again in (("none", False), ("full", True)):
-                terms = adapters_bytes(model.decoder, weights, tokens, trained=trained, again=again)
+                terms = adapters_bytes(model.shape, weights, tokens, again=again)
                 if sum(terms.values()) <= room:
                     return split, how, terms
             continue
         for kept in SOFTENED:
-            terms = whole_bytes(model.decoder, split, tokens, kept)
+            terms = whole_bytes(model.shape, split, tokens, kept)
             if sum(terms.values()) <= room:
                 return split, kept, terms
     largest = max(terms, key=lambda name: terms[name])
