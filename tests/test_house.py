@@ -39,13 +39,13 @@ ARROWS: dict[str, set[str]] = {
     "release": {"records", "errors", "signing", "chart"},
     "bill": {"records", "errors"},
     "serve": {"records", "errors", "engines", "index", "machine", "prompt", "grounding", "bill", "signing"},
-    "plan": {"records", "errors", "machine", "estimate", "intervals"},
+    "plan": {"records", "errors", "machine", "estimate", "intervals", "chart"},
     "packages": {"records", "errors", "engines", "signing"},
-    "project": {"errors", "records", "bill", "serve", *STEP_ROOMS},
+    "project": {"errors", "records", "bill", "serve", "plan", *STEP_ROOMS},
     "flow": {"errors", "records", "machine", "project", "engines", *STEP_ROOMS},
     "cli": {
         *("errors", "records", "machine", "project", "flow", "engines", "index", "prompt", "grounding"),
-        *("bill", "serve", "environments", "packages", "signing", "plan"),
+        *("bill", "serve", "environments", "packages", "signing", "plan", "estimate"),
         *STEP_ROOMS,
     },
 }

@@ -14,6 +14,7 @@ from .bill.settings import Prices
 from .data.settings import Ground, Source, Task
 from .errors import ProjectError
 from .optimize.settings import FileKind, Prune
+from .plan.settings import Plan
 from .records.settings import Money, Settings
 from .release.settings import Release
 from .serve.settings import Serve
@@ -97,8 +98,19 @@ class Project(Settings):
     """What the plans cost; null while nothing is sold."""
     serve: Serve = Serve()
     """How much the service takes on at once."""
+    plan: Plan | None = None
+    """Goal, money, people and what is assumed of the future, for `modelyard plan`."""
     seed: int = 0
     """Where everything random starts from."""
+
+    @model_validator(mode="after")
+    def _one_currency(self) -> Project:
+        if self.plan and self.prices and self.plan.currency != self.prices.currency:
+            raise ValueError(
+                f"prices are in {self.prices.currency} and plan in {self.plan.currency}: use one currency, "
+                f"and plan.usd_rate for what is priced in USD"
+            )
+        return self
 
 
 def find(start: Path) -> Path:

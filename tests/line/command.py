@@ -30,10 +30,10 @@ class Command:
     def __init__(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        self._folder, self._monkeypatch, self._capsys = folder, monkeypatch, capsys
+        self.folder, self._monkeypatch, self._capsys = folder, monkeypatch, capsys
 
     def __call__(self, *arguments: str) -> Said:
-        self._monkeypatch.chdir(self._folder)
+        self._monkeypatch.chdir(self.folder)
         self._monkeypatch.setattr(sys, "argv", ["modelyard", *arguments])
         self._capsys.readouterr()
         try:

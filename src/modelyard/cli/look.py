@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ..errors import ProjectError, SourceError
+from ..errors import ProjectError, SourceError, need
 from ..flow import NOUNS, Stale, Walk, line, measured_otherwise
 from ..records.runs import Run, unfinished
 from ..records.shapes import Record, fact_json
@@ -93,8 +93,14 @@ def show(voice: Voice, folder: Path, noun: str, id: str | None) -> None:
     """Show records of a NOUN, or the one with ID.
 
     Nouns: answers, corpus, index, base, model, search, candidate, reference, verdict, probe, race,
-    release.
+    release. `cases`: published companies and runs, by a name or a part of it.
     """
+    if noun == "cases":
+        need("numpy", extra="plan", for_="planning")
+        from .cases import cases  # it needs that
+
+        cases(voice, id)
+        return
     found = _find(Place.at(folder), noun, id, voice)
     if id is None and len(found) > 1:
         rows = [[r.id, _label(r), r.ended[:16], _headline(r)] for r in found]

@@ -34,7 +34,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "backup": ("backup:backup", "Copy the yard, while the service runs on."),
     "restore": ("backup:restore", "Make a project of a backup, in an empty folder."),
     "audit": ("audit:audit", "Check the log of everything that was made."),
-    "plan": ("plan:plan", "Predict what training runs take, and score the prediction."),
+    "plan": ("plan:plan", "Plan the project: route, people, money, futures; or one run."),
     "sweep": ("sweep:sweep", "Drop what nothing needs any more."),
     "doctor": ("doctor:doctor", "Tell what this machine can do and what is missing."),
 }

@@ -12,26 +12,34 @@ from functools import cache
 from importlib import resources
 
 CATALOGUE = "errors.zh.json"
+PLAN = "plan.zh.json"  # what plans say of a project
 
 
-def localise(text: str) -> str:
+def localise(text: str, catalogue: str = CATALOGUE) -> str:
     """`text` in Chinese where a template of the catalogue fits, else as it is.
 
-    Of several that fit, the one with the most words of its own.
+    Of several that fit, the one with the most words of its own. What fills a sentence of a plan may be one
+    itself.
     """
-    plain, patterns = _catalogue()
+    plain, patterns = _catalogue(catalogue)
     if text in plain:
         return plain[text]
     for pattern, chinese in patterns:
         if found := pattern.fullmatch(text):
-            return chinese.format(*(part or "" for part in found.groups()))
+            parts = [part or "" for part in found.groups()]
+            return chinese.format(*(parts if catalogue == CATALOGUE else (localise(p, PLAN) for p in parts)))
     head, line_end, rest = text.partition("\n")
-    return localise(head) + line_end + rest if line_end else text
+    return localise(head, catalogue) + line_end + rest if line_end else text
+
+
+def has(text: str, catalogue: str) -> bool:
+    """Whether the catalogue holds this very sentence."""
+    return text in _catalogue(catalogue)[0]
 
 
 @cache
-def _catalogue() -> tuple[dict[str, str], list[tuple[re.Pattern[str], str]]]:
-    told: dict[str, str] = json.loads(resources.files("modelyard.cli").joinpath(CATALOGUE).read_text("utf-8"))
+def _catalogue(name: str) -> tuple[dict[str, str], list[tuple[re.Pattern[str], str]]]:
+    told: dict[str, str] = json.loads(resources.files("modelyard.cli").joinpath(name).read_text("utf-8"))
     plain = {english: chinese for english, chinese in told.items() if "{}" not in english}
     templates = sorted((e for e in told if e not in plain), key=lambda e: -len(e.replace("{}", "")))
     patterns = ["(.*?)".join(map(re.escape, english.split("{}"))) for english in templates]

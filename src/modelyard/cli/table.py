@@ -13,12 +13,12 @@ from .voice import translate
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns aligned by two spaces; a Chinese character is two places wide."""
     grid = [[translate(cell) for cell in head], *rows]
-    widths = [max(_width(row[at]) for row in grid) for at in range(len(head))]
+    widths = [max(width(row[at]) for row in grid) for at in range(len(head))]
     lines = []
     for row in grid:
-        cells = [cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)]
+        cells = [cell + " " * (wide - width(cell)) for cell, wide in zip(row, widths, strict=True)]
         lines.append("  ".join(cells).rstrip())
-    lines.insert(1, "  ".join("-" * width for width in widths))
+    lines.insert(1, "  ".join("-" * wide for wide in widths))
     return "\n".join(lines)
 
 
@@ -69,5 +69,6 @@ def size(bytes: int) -> str:
     return f"{amount:.1f} GiB"
 
 
-def _width(text: str) -> int:
+def width(text: str) -> int:
+    """Places in a terminal."""
     return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)

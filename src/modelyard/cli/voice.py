@@ -33,8 +33,18 @@ def language(arguments: Sequence[str]) -> None:
         named = next(
             (os.environ[name] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if os.environ.get(name)), "en"
         )
+    choose("zh" if named.lower().startswith("zh") else "en")
+
+
+def chosen() -> str:
+    """en or zh."""
+    return "zh" if _catalogue else "en"
+
+
+def choose(named: str) -> None:
+    """Speak this language from now on."""
     _catalogue.clear()
-    if named.lower().startswith("zh"):
+    if named == "zh":
         text = resources.files("modelyard.cli").joinpath("zh.json").read_text("utf-8")
         _catalogue.update(json_.loads(text))
 
@@ -52,6 +62,16 @@ def spoken(text: str) -> str:
     from .messages import localise
 
     return localise(text)
+
+
+def said(text: str) -> str:
+    """A sentence of the plan in the chosen language, part by part where "; " joins several."""
+    if not _catalogue or not text:
+        return text
+    from .messages import PLAN, has, localise
+
+    parts = [text] if has(text, PLAN) else text.split("; ")
+    return "；".join(localise(part, PLAN) for part in parts)
 
 
 class Voice:

@@ -15,6 +15,7 @@ _WHERE = {
     "Device": "devices",
     "catalogue": "devices",
     "find": "devices",
+    "Model": "whatif",
     "Run": "whatif",
     "devices_of": "whatif",
     "model_of": "whatif",
@@ -25,6 +26,7 @@ _WHERE = {
 __all__ = [
     "Case",
     "Device",
+    "Model",
     "Row",
     "Run",
     "Score",

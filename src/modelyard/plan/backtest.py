@@ -41,6 +41,17 @@ class Range:
 
 
 @dataclass(frozen=True, slots=True)
+class Timed:
+    """Device hours and rate of a case; None with the reason in `gaps`, which also tells what was assumed."""
+
+    hours: Range | None
+    tokens_per_s: Range | None
+    utilisation: Utilisation | None
+    device: Device | None
+    gaps: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """What is predicted of a case; None with its reason in `why`."""
 
@@ -78,23 +89,30 @@ class Score:
     """At 95%; None for one row, of which nothing is known between rows."""
 
 
-def predict(case: Case) -> Row:
-    """One row. Only `case.technical` is read."""
+def timed(case: Case) -> Timed:
+    """Hours and rate of one row. Only `case.technical` is read."""
     device, each = find(case.hardware), flop_per_token(case)
     found = without(known_family(case)).predict(case)
     gaps = _gaps(case, device)
     if device is None or each is None or found is None:
-        return Row(case.name, None, None, None, None, "; ".join(gaps), None)
-    memory_gib, assumed = memory.predict(case, device)
-    peak = device.tflops_16bit * 1e12
-    rate = _range(peak / each, found)
-    hours = cost = None
+        return Timed(None, None, None, device, gaps)
+    rate = _range(device.tflops_16bit * 1e12 / each, found)
+    hours = None
     if case.tokens is not None:
-        slow, fast = rate.low, rate.high
-        hours = Range(*(case.tokens / 3600 / per_s for per_s in (rate.value, fast, slow)))
-        if device.rent_usd_per_hour is not None:
-            cost = hours.value * device.rent_usd_per_hour[1]
-    return Row(case.name, hours, rate, memory_gib, cost, "; ".join([*gaps, *assumed]), found)
+        hours = Range(*(case.tokens / 3600 / per_s for per_s in (rate.value, rate.high, rate.low)))
+    return Timed(hours, rate, found, device, gaps)
+
+
+def predict(case: Case) -> Row:
+    """One row, its memory and its cost too."""
+    found, cost = timed(case), None
+    if found.device is None or found.utilisation is None:
+        return Row(case.name, None, None, None, None, "; ".join(found.gaps), None)
+    memory_gib, assumed = memory.predict(case, found.device)
+    if found.hours is not None and found.device.rent_usd_per_hour is not None:
+        cost = found.hours.value * found.device.rent_usd_per_hour[1]
+    why = "; ".join([*found.gaps, *assumed])
+    return Row(case.name, found.hours, found.tokens_per_s, memory_gib, cost, why, found.utilisation)
 
 
 def known_family(case: Case) -> str | None:

@@ -36,11 +36,11 @@ def nearest(case: Case, count: int = 3) -> Sequence[Neighbour]:
 
 
 def distance(a: Case, b: Case) -> float | None:
-    """Steps between two cases; None where either has no size or no known device."""
-    devices = find(a.hardware), find(b.hardware)
-    if devices[0] is None or devices[1] is None or not a.active or not b.active:
+    """Steps between two cases; None where either has no size. A device nobody knows is of another class."""
+    if not a.active or not b.active:
         return None
-    apart = [math.log(a.active / b.active) / SIZE, CLASS * (class_of(devices[0]) != class_of(devices[1]))]
+    classes = {class_of(device) if device else None for device in (find(a.hardware), find(b.hardware))}
+    apart = [math.log(a.active / b.active) / SIZE, CLASS * (len(classes) > 1 or None in classes)]
     for mine, theirs, step in ((a.tokens, b.tokens, TOKENS), (a.devices, b.devices, DEVICES)):
         # What one of them does not tell counts as a step away.
         apart.append(math.log(mine / theirs) / step if mine and theirs else 1.0)

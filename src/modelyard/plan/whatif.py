@@ -1,26 +1,28 @@
-"""One training run on given devices, before it is paid for: hours, money, energy and memory."""
+"""One training run on given devices, before it is paid for: hours, money, energy, memory and traffic."""
 
 from __future__ import annotations
 
 import difflib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from ..errors import NoRoom, ProjectError
+from ..estimate.communication import bubble, sent_bytes
 from ..estimate.energy import energy_kwh
+from ..estimate.operations import training_token
 from ..estimate.shape import Shape, of_config
 from ..estimate.split import Split, Weights, adapters_bytes, whole_bytes
-from .backtest import Range, predict
+from .backtest import Range, timed
 from .cases import Case, degree
 from .devices import Device, catalogue, find
 from .memory import GIB, SOFTENED, decoder_of, split_of
-from .nearest import Neighbour, nearest
 
 Method = Literal["full", "lora", "qlora"]
 POWERS = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
+MICRO_BATCHES = 8  # of a pipeline's step
 SPARE = 0.07  # of a device's memory, for the driver and for holes between what is allocated
 # Of a final run, what the whole project costs: 1.5 (OLMo, arXiv:2503.05804) to 5.6 (Olmo 3's report).
 PROJECT = (1.5, 2.0, 5.6)
@@ -35,6 +37,13 @@ class Model:
     parameters: float
     shape: Shape
     guessed: bool
+    active: float | None = None
+    """Parameters that a token meets, where they are fewer: a mixture of experts."""
+
+    @property
+    def met(self) -> float:
+        """Parameters that a token meets."""
+        return self.active or self.parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +63,16 @@ class Run:
     energy_kwh: Range | None
     memory_gib: dict[str, float]
     """Of one device, by term."""
+    goodput: float
+    """What a whole run reaches of a measured rate: restarts, evaluations and checkpoints take the rest."""
+    sent_gib: dict[str, float]
+    """Of one device and micro-batch, by what splits the model."""
+    link_gb_per_s: float
+    """What a device must send a second, for all of it to hide behind the products."""
+    waiting: float
+    """Share of a step that a pipeline's device waits, of eight micro-batches."""
     assumed: tuple[str, ...]
-    nearest: tuple[Neighbour, ...]
-    """Published runs that are most like it."""
+    case: Case
 
 
 def number(text: str) -> float:
@@ -71,8 +87,24 @@ def number(text: str) -> float:
     return value
 
 
-def model_of(text: str) -> Model:
-    """A size such as 7B, or a config.json, or a folder with one. Raises ProjectError for neither."""
+def model_of(text: str, active: str | None = None) -> Model:
+    """A size such as 7B, or a config.json, or a folder with one; `active` of them meet a token.
+
+    Raises ProjectError for neither, and for more active parameters than there are.
+    """
+    model = _model(text)
+    if active is None:
+        return model
+    met = number(active)
+    if met > model.parameters:
+        raise ProjectError(
+            f"{met:.3g} active parameters are more than the {model.parameters:.3g} of the model",
+            try_="--active with the parameters that one token meets",
+        )
+    return replace(model, active=met)
+
+
+def _model(text: str) -> Model:
     path = Path(text).expanduser()
     path = path / "config.json" if path.is_dir() else path
     if not path.is_file():
@@ -112,17 +144,20 @@ def run(
     layout: str = "",
     sequence: int = 2048,
     micro_batch: int = 1,
+    teacher: float = 0.0,
 ) -> Run:
     """Predict one run. `layout` such as "FSDP8" or "TP4 PP2"; without one the plainest that fits.
+
+    teacher: parameters of a model that answers beside it, on the same devices, frozen.
 
     Raises ProjectError for a layout that does not divide, NoRoom for a run that does not fit.
     """
     splits = [_told(layout, devices, model.shape)] if layout else _plain(devices, method)
-    split, again, terms = _fitted(model, device, splits, method, sequence * micro_batch)
+    split, again, terms = _fitted(model, device, splits, method, sequence * micro_batch, 2 * teacher)
     case = Case(
         kind="pretrain" if method == "full" else method,
         total=model.parameters,
-        active=model.parameters,
+        active=model.met,
         tokens=tokens,
         sequence=float(sequence),
         batch_tokens=None,
@@ -134,34 +169,60 @@ def run(
         recompute=again == "full",
         year=None,
     )
-    row = predict(case)
-    if row.gpu_hours is None or row.utilisation is None:
-        raise ProjectError(f"the run cannot be predicted: {row.why}", try_="modelyard plan --help")
-    hours = _times(row.gpu_hours, 1 / devices)
+    row, rate = timed(case), timed(replace(case, tokens=None)).utilisation
+    if row.hours is None or row.utilisation is None or rate is None:
+        raise ProjectError(
+            f"the run cannot be predicted: {'; '.join(row.gaps)}", try_="modelyard plan --help"
+        )
+    frozen = method != "full"
+    own = training_token(model.met, sequence, frozen=frozen)
+    both = 1 + 2 * teacher / own  # the teacher only reads: 2 N a token (arXiv:2001.08361)
+    device_hours = _times(row.hours, both)
+    hours = _times(device_hours, 1 / devices)
     assumed = ["uncalibrated: from published runs alone, none of them yours"]
     if model.guessed:
         assumed.append("layers, width and vocabulary guessed from the size")
     if not layout:
         assumed.append("the plainest layout that fits")
+    if model.met < model.parameters:
+        assumed.append("activations of a mixture of experts counted as a dense model's: at most so much")
     cost = energy = project = None
     if device.rent_usd_per_hour:
-        cost = _times(row.gpu_hours, device.rent_usd_per_hour[1])
+        cost = _times(device_hours, device.rent_usd_per_hour[1])
         low, middle, high = PROJECT
         project = Range(cost.value * middle, cost.low * low, cost.high * high)
     else:
         assumed.append("no price in the catalogue, so no cost")
     if device.watts:
         energy = Range(
-            energy_kwh(row.gpu_hours.value, device.watts)[1],
-            energy_kwh(row.gpu_hours.low, device.watts)[0],
-            energy_kwh(row.gpu_hours.high, device.watts)[2],
+            energy_kwh(device_hours.value, device.watts)[1],
+            energy_kwh(device_hours.low, device.watts)[0],
+            energy_kwh(device_hours.high, device.watts)[2],
         )
-    flop = row.gpu_hours.value * 3600 * device.tflops_16bit * 1e12 * row.utilisation.share()
+    busy_s = sequence * micro_batch * own * both / (device.tflops_16bit * 1e12 * rate.share())
+    copies = devices // (split.tensor * split.pipeline * split.context)
+    sent = sent_bytes(model.shape, split, copies, sequence * micro_batch)
     return Run(
-        *(model, device, devices, split, again, flop, hours, row.gpu_hours, cost, project, energy),
+        *(
+            model,
+            device,
+            devices,
+            split,
+            again,
+            tokens * own * both,
+            hours,
+            device_hours,
+            cost,
+            project,
+            energy,
+        ),
         memory_gib={name: amount / GIB for name, amount in terms.items()},
+        goodput=row.utilisation.share() / rate.share(),
+        sent_gib={name: amount / GIB for name, amount in sent.items()},
+        link_gb_per_s=sum(sent.values()) / 1e9 / busy_s,
+        waiting=bubble(split, MICRO_BATCHES),
         assumed=tuple(assumed),
-        nearest=tuple(nearest(case)),
+        case=case,
     )
 
 
@@ -202,22 +263,29 @@ def _plain(devices: int, method: Method) -> list[Split]:
     return [Split()] if method != "full" or devices == 1 else [Split(), Split(devices)]
 
 
+def _beside(teacher: float) -> dict[str, float]:
+    return {"teacher": teacher} if teacher else {}
+
+
 def _fitted(
-    model: Model, device: Device, splits: list[Split], method: Method, tokens: int
+    model: Model, device: Device, splits: list[Split], method: Method, tokens: int, teacher: float
 ) -> tuple[Split, str, dict[str, float]]:
-    """The first layout, and the least recomputing, that fits. Raises NoRoom with the largest term."""
+    """The first layout, and the least recomputing, that fits; `teacher`: bytes beside it.
+
+    Raises NoRoom with the largest term.
+    """
     room = device.memory_gib * (1 - SPARE) * GIB
     terms: dict[str, float] = {}
     for split in splits:
         if method != "full":
             weights: Weights = "nf4" if method == "qlora" else "16bit"
             for how, again in (("none", False), ("full", True)):
-                terms = adapters_bytes(model.shape, weights, tokens, again=again)
+                terms = adapters_bytes(model.shape, weights, tokens, again=again) | _beside(teacher)
                 if sum(terms.values()) <= room:
                     return split, how, terms
             continue
         for kept in SOFTENED:
-            terms = whole_bytes(model.shape, split, tokens, kept)
+            terms = whole_bytes(model.shape, split, tokens, kept) | _beside(teacher)
             if sum(terms.values()) <= room:
                 return split, kept, terms
     largest = max(terms, key=lambda name: terms[name])

@@ -1,0 +1,118 @@
+"""The project as its plan sees it: its own words, what its yard measured, what its service metered."""
+
+from __future__ import annotations
+
+import datetime
+from collections import Counter
+from contextlib import suppress
+from typing import Any
+
+from sqlalchemy import func, select
+
+from ..bill.money import CURRENCIES
+from ..errors import ModelyardError, ProjectError
+from ..plan.inputs import BASE, Inputs, Offer, Sold
+from ..plan.options import this_machine
+from ..plan.settings import Plan
+from ..plan.standing import Standing, parameters_of, standing
+from ..project import Project
+from ..records.clock import now_us
+from ..records.tables.service import customer, usage_event
+from ..release.gates import always
+from .place import Place
+
+MONTH_US = 30 * 24 * 3600 * 1_000_000
+
+
+def inputs_of(place: Place, today: datetime.date) -> Inputs:
+    """Everything that a plan of this project reads. Raises ProjectError for a currency nobody knows."""
+    project = place.project
+    plan = project.plan or Plan(currency=project.prices.currency if project.prices else "USD", usd_rate=1.0)
+    if plan.currency not in CURRENCIES:
+        raise ProjectError(
+            f"{plan.currency!r} is no currency of ISO 4217", where="plan.currency", try_="such as USD or CNY"
+        )
+    found = standing(place.yard)
+    assumed = []
+    size = found.value("model.parameters") or parameters_of(project.train.base)
+    if size is None:
+        size = BASE
+        assumed.append(f"a base of {BASE / 1e6:.0f} million parameters: its name tells none")
+    if project.plan is None:
+        assumed.append("no block `plan` in the project file: goal, money and people are unknown")
+    price = project.machine.usd_per_hour
+    return Inputs(
+        plan=plan,
+        standing=found,
+        here=this_machine(float(price) if price is not None else None),
+        today=today,
+        task=project.task.kind,
+        base=project.train.base,
+        parameters=size,
+        whole=bool(project.train.method and project.train.method.full is not None),
+        budget_tokens=project.train.budget.tokens,
+        input_tokens=project.release.mix.input_tokens,
+        output_tokens=project.release.mix.output_tokens,
+        gates={name: gate.limit for name, gate in {**always({}), **project.release.gates}.items()},
+        sources=tuple(source.path for source in project.data.sources),
+        offers=_offers(project),
+        sold=_sold(place),
+        assumed=tuple(assumed),
+    )
+
+
+def bare(today: datetime.date) -> Inputs:
+    """Outside a project: this machine, and nothing else."""
+    return Inputs(
+        *(Plan(), Standing(), this_machine(None), today, "extract", "", BASE),
+        whole=False,
+        budget_tokens=None,
+        input_tokens=250,
+        output_tokens=30,
+    )
+
+
+def here(folder: Any, today: datetime.date) -> Inputs:
+    """The project's, where there is one."""
+    with suppress(ModelyardError):
+        return inputs_of(Place.at(folder), today)
+    return bare(today)
+
+
+def _offers(project: Project) -> dict[str, Offer]:
+    plans = project.prices.plans if project.prices else {}
+    return {
+        name: Offer(
+            *(float(plan.monthly), float(plan.included_tokens)),
+            *(float(plan.per_million_input), float(plan.per_million_output)),
+        )
+        for name, plan in plans.items()
+    }
+
+
+def _sold(place: Place) -> Sold | None:
+    """Sums over all metered requests; corrections of a few are left in, for a plan needs no cent."""
+    if not place.yard.exists:
+        return None
+    use = usage_event.c
+    with place.yard.ledger.read() as connection:
+        customers = connection.execute(select(func.count()).select_from(customer)).scalar() or 0
+        rows = connection.execute(
+            select(
+                *(use.customer_id, func.count(), func.sum(use.input_tokens), func.sum(use.output_tokens)),
+                func.min(use.occurred_us),
+            )
+            .where(use.kind == "usage")
+            .group_by(use.customer_id)
+        ).all()
+    if not rows:
+        return None
+    tokens = Counter({row[0]: row[2] + row[3] for row in rows})
+    return Sold(
+        customers=customers,
+        requests=sum(row[1] for row in rows),
+        input_tokens=sum(row[2] for row in rows),
+        output_tokens=sum(row[3] for row in rows),
+        months=(now_us() - min(row[4] for row in rows)) / MONTH_US,
+        largest_share=max(tokens.values()) / max(1, tokens.total()),
+    )
