@@ -15,8 +15,8 @@ from tests.plan.projects import inputs, measured, plan, sold
 from modelyard.cli import messages, voice
 from modelyard.cli.plan import PARTS
 from modelyard.cli.plan_page import page
-from modelyard.cli.plan_tables import PARTS as MADE
-from modelyard.cli.plan_tables import assumed, overview
+from modelyard.cli.plan_parts import PARTS as MADE
+from modelyard.cli.plan_parts import assumed, overview
 from modelyard.plan.lessons import RULES
 from modelyard.plan.outlook import BUILT_IN
 from modelyard.plan.routes import RISKS
@@ -166,6 +166,39 @@ def test_published_cases_are_shown_as_time_lines_with_gaps(desk: Command) -> Non
     runs = desk("show", "cases", "StarCoder", "--json").json["result"]["runs"]
     assert runs[0]["error_factor"] >= 1
     assert desk("show", "cases", "Initech").code == 2
+
+
+def test_half_a_minute_of_training_calibrates_and_leaves_the_model_alone(desk: Command) -> None:
+    assert desk("plan", "--calibrate", "--json").json["error"]["try"] == "modelyard up --to train.base"
+    assert desk("up", "--to", "train.base").code == 0
+    before = desk("show", "model", "--json").json["result"]["record"]
+    release = desk("status", "--json").json["result"]["release"]
+    said = desk("plan", "run", "--calibrate", "--json")
+    assert said.code == 0
+    assert "calibrated" in said.err
+    basis = said.json["result"]["basis"]
+    assert basis.startswith("measured: record")
+    assert before not in basis
+    assert desk("show", "model", "--json").json["result"]["record"] == before
+    assert desk("status", "--json").json["result"]["release"] == release
+    assert desk("plan", "--json").json["result"]["position"]["quality_source"].endswith(release)
+
+
+def test_a_yard_that_trained_nothing_says_so(desk: Command) -> None:
+    shutil.rmtree(desk.folder / ".yard")
+    assert "nothing has been trained" in desk("plan", "run").out
+    assert desk("plan", "--calibrate", "--json").code == 2
+    assert desk("plan", "--json").json["result"]["calibrated"] is False
+
+
+def test_prices_in_another_currency_without_a_plan_are_left_out_and_said(desk: Command) -> None:
+    file = desk.folder / "modelyard.yaml"
+    told = yaml.safe_load(file.read_text("utf-8"))
+    plans = {"starter": {"per_million_input": "0.3", "per_million_output": "1"}}
+    file.write_text(yaml.safe_dump(told | {"prices": {"currency": "EUR", "plans": plans}}))
+    result = desk("plan", "--json").json["result"]
+    assert any("prices are in EUR" in line for line in result["assumed"])
+    assert not result["position"]["against"]
 
 
 def plans() -> list[Whole]:

@@ -10,12 +10,13 @@ import click
 from ..errors import need
 from .voice import Voice, verb
 
-PARTS = ("routes", "team", "business", "position", "cases", "lessons", "outlook", "forecasts")
+PARTS = ("routes", "run", "team", "business", "position", "cases", "lessons", "outlook", "forecasts")
 
 
 @click.command()
 @click.argument("part", required=False, type=click.Choice(PARTS))
 @click.option("--html", metavar="FILE", help="Write the plan as one page with pictures.")
+@click.option("--calibrate", is_flag=True, help="Train for half a minute first, to measure this machine.")
 @click.option("--model", metavar="CONFIG", help="A size such as 7B, a config.json, or a folder with one.")
 @click.option("--active", metavar="N", help="Parameters that a token meets, of a mixture of experts.")
 @click.option("--tokens", metavar="N", help="Tokens to train on, such as 300B.")
@@ -43,7 +44,13 @@ PARTS = ("routes", "team", "business", "position", "cases", "lessons", "outlook"
 )
 @verb("plan")
 def plan(
-    voice: Voice, folder: Path, part: str | None, html: str | None, backtest: str | None, **asked: Any
+    voice: Voice,
+    folder: Path,
+    part: str | None,
+    html: str | None,
+    calibrate: bool,
+    backtest: str | None,
+    **asked: Any,
 ) -> None:
     """Plan a project: route, people, money, lessons, futures; or one run with --model, --tokens and --on.
 
@@ -59,4 +66,4 @@ def plan(
     elif any(asked[name] is not None for name in ("model", "tokens", "on")):
         plan_run.train(voice, folder, asked)
     else:
-        plan_project.project(voice, folder, part, html)
+        plan_project.project(voice, folder, part, html, calibrated=calibrate)

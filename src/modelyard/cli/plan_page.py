@@ -11,7 +11,8 @@ from ..plan.memory import GIB, decoder_of
 from ..plan.pictures import Say, cash_path, memory_picture, movers_picture, routes_picture
 from ..plan.whole import Whole
 from . import voice
-from .plan_tables import PARTS, Part
+from .plan_parts import PARTS
+from .plan_tables import Part
 from .voice import said, translate
 
 TEMPLATE = Path(__file__).with_name("plan.html.jinja")
@@ -68,7 +69,9 @@ def _say(text: str) -> str:
 def _pictures(name: str, found: Whole, say: Say) -> list[str]:
     currency = found.inputs.plan.currency
     if name == "routes":
-        return [routes_picture(found.routes, currency, say), _memory(found, say)]
+        return [routes_picture(found.routes, currency, say)]
+    if name == "run":
+        return [_memory(found, say)]
     if name == "business" and found.cash is not None:
         drawn = [cash_path(found.cash, currency, say)]
         return [*drawn, movers_picture(found.cash, currency, say)] if found.cash.movers else drawn
@@ -80,6 +83,8 @@ def _memory(found: Whole, say: Say) -> str:
     from ..estimate.training import Run, memory_bytes
 
     inputs = found.inputs
+    if inputs.own is not None:
+        return memory_picture(inputs.own.took.memory_gib, inputs.here.device.memory_gib, say)
     size = inputs.standing.value("model.parameters") or inputs.parameters
     run = Run(None if inputs.whole else 16, 2048, 512, 1, recompute=False)
     terms = {name: amount / GIB for name, amount in memory_bytes(decoder_of(size), run).items()}

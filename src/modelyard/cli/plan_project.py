@@ -13,14 +13,18 @@ from pydantic import BaseModel
 from ..plan.whole import Whole, whole
 from ..records.files import write_whole
 from .place import Place
+from .plan_calibrate import calibrate
 from .plan_page import page
-from .plan_tables import PARTS, assumed, overview
+from .plan_parts import PARTS, assumed, overview
 from .planned import inputs_of
 from .voice import Voice, translate
 
 
-def project(voice: Voice, folder: Path, part: str | None, html: str | None) -> None:
+def project(voice: Voice, folder: Path, part: str | None, html: str | None, *, calibrated: bool) -> None:
+    """The plan of the project in `folder`; `calibrated`: this machine is measured first."""
     place = Place.at(folder)
+    if calibrated:
+        calibrate(voice, place)
     found = whole(inputs_of(place, date.today()))
     if html is not None:
         target = folder / html
@@ -41,6 +45,7 @@ def told(found: Whole) -> dict[str, Any]:
         "currency": found.inputs.plan.currency,
         "calibrated": found.calibrated,
         "routes": [_plain(one) for one in found.routes],
+        "run": _plain(found.inputs.own.took if found.inputs.own else None),
         "team": _plain(found.team),
         "business": _plain(found.cash),
         "position": _plain(found.position),

@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 
 from ..bill.money import CURRENCIES
 from ..errors import ModelyardError, ProjectError
-from ..plan.inputs import BASE, Inputs, Offer, Sold
+from ..plan.inputs import BASE, Inputs, Offer, Own, Sold
 from ..plan.options import this_machine
 from ..plan.settings import Plan
 from ..plan.standing import Standing, parameters_of, standing
@@ -20,6 +20,7 @@ from ..records.clock import now_us
 from ..records.tables.service import customer, usage_event
 from ..release.gates import always
 from .place import Place
+from .plan_calibrate import own_run
 
 MONTH_US = 30 * 24 * 3600 * 1_000_000
 
@@ -27,7 +28,7 @@ MONTH_US = 30 * 24 * 3600 * 1_000_000
 def inputs_of(place: Place, today: datetime.date) -> Inputs:
     """Everything that a plan of this project reads. Raises ProjectError for a currency nobody knows."""
     project = place.project
-    plan = project.plan or Plan(currency=project.prices.currency if project.prices else "USD", usd_rate=1.0)
+    plan = project.plan or Plan()
     if plan.currency not in CURRENCIES:
         raise ProjectError(
             f"{plan.currency!r} is no currency of ISO 4217", where="plan.currency", try_="such as USD or CNY"
@@ -40,6 +41,12 @@ def inputs_of(place: Place, today: datetime.date) -> Inputs:
         assumed.append(f"a base of {BASE / 1e6:.0f} million parameters: its name tells none")
     if project.plan is None:
         assumed.append("no block `plan` in the project file: goal, money and people are unknown")
+    offers = _offers(project)
+    if project.prices and project.prices.currency != plan.currency:
+        offers = {}
+        assumed.append(
+            f"prices are in {project.prices.currency} and left out: give plan.currency and usd_rate"
+        )
     price = project.machine.usd_per_hour
     return Inputs(
         plan=plan,
@@ -55,8 +62,9 @@ def inputs_of(place: Place, today: datetime.date) -> Inputs:
         output_tokens=project.release.mix.output_tokens,
         gates={name: gate.limit for name, gate in {**always({}), **project.release.gates}.items()},
         sources=tuple(source.path for source in project.data.sources),
-        offers=_offers(project),
+        offers=offers,
         sold=_sold(place),
+        own=_own(place),
         assumed=tuple(assumed),
     )
 
@@ -77,6 +85,11 @@ def here(folder: Any, today: datetime.date) -> Inputs:
     with suppress(ModelyardError):
         return inputs_of(Place.at(folder), today)
     return bare(today)
+
+
+def _own(place: Place) -> Own | None:
+    found = own_run(place)
+    return Own(*found) if found else None
 
 
 def _offers(project: Project) -> dict[str, Offer]:

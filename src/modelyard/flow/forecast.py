@@ -36,6 +36,8 @@ def forecast(project: Project, yard: Yard) -> list[tuple[str, float | None, str]
     before: dict[str, float] = defaultdict(float)
     seen: set[tuple[str, str]] = set()
     for record in yard.find():
+        if record.settings.get("trial") and project.train.search is None:
+            continue  # a calibration
         if (record.step, record.key) not in seen:
             seen.add((record.step, record.key))
             before[record.step] += record.seconds

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from ..estimate.serving import Speed, roofline
+from ..estimate.serving import Speed, measured, roofline
 from .capacity import Capacity, Load, machines
 from .inputs import Inputs
 from .memory import GIB, decoder_of
 from .options import Option
+from .speeds import Measured, predict
+from .standing import Standing
 
 BITS = {"here": 8.5, "own": 16.0, "rent": 16.0}  # of a weight as it is served: Q8_0 on CPUs, 16 bits on GPUs
 
@@ -40,13 +42,7 @@ def answer(inputs: Inputs, option: Option, parameters: float, *, smaller: float 
     known = inputs.standing.speed
     base = inputs.standing.value("model.parameters")
     if option.kind == "here" and known is not None and base:
-        factor = parameters / base
-        speed = replace(
-            known,
-            prefill_tps=known.prefill_tps / factor,
-            weights_s=known.weights_s * factor,
-            each_s=known.each_s * factor,
-        )
+        speed = _scaled(inputs.standing, known, parameters / base)
         basis = inputs.standing.source("speed.decode_tps.c1")
     else:
         speed = roofline(
@@ -58,6 +54,24 @@ def answer(inputs: Inputs, option: Option, parameters: float, *, smaller: float 
         )
         basis = "rated peak and bandwidth: uncalibrated"
     return Answering(option, speed, _capacity(inputs, speed), basis, gib)
+
+
+def _scaled(standing: Standing, known: Speed, factor: float) -> Speed:
+    """The release's speed, were its file `factor` times as large: by what raced beside it."""
+    mine = next((one for one in standing.raced if standing.label.endswith(f"on {one.engine}")), None)
+    if factor == 1 or mine is None:
+        return replace(known, prefill_tps=known.prefill_tps / factor, weights_s=known.weights_s * factor)
+    steps = {}
+    for callers in (1, 8):
+        rows = [
+            Measured(one.engine, one.format, one.type, one.size_mib, one.step_s[callers])
+            for one in standing.raced
+        ]
+        small, now = (
+            predict(rows, mine.engine, mine.format, mine.size_mib * size).value for size in (factor, 1.0)
+        )
+        steps[callers] = known.step_s(callers) * small / now
+    return measured(known.prefill_tps / factor, 1 / steps[1], 8 / steps[8])
 
 
 def _capacity(inputs: Inputs, speed: Speed) -> Capacity | None:

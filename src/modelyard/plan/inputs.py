@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from datetime import date
 
 from .options import Option
+from .own import Took, Work
 from .settings import Has, Load, Plan
-from .standing import Standing
+from .standing import Standing, Tuned
 
 TOKENS_PER_PAIR = 150.0  # of a question with its passage and answer: the example has 124 and 5
 EPOCHS = 3.0  # over the pairs, where nobody told a budget
@@ -48,6 +49,15 @@ class Sold:
 
 
 @dataclass(frozen=True, slots=True)
+class Own:
+    """The yard's newest training run, and what the project's next one takes by it."""
+
+    took: Took
+    calibration: Tuned
+    done: Work
+
+
+@dataclass(frozen=True, slots=True)
 class Inputs:
     """The project as the plan sees it."""
 
@@ -69,6 +79,7 @@ class Inputs:
     sources: tuple[str, ...] = ()
     offers: Mapping[str, Offer] = field(default_factory=dict)
     sold: Sold | None = None
+    own: Own | None = None
     assumed: tuple[str, ...] = ()
 
     @property

@@ -78,7 +78,7 @@ def position(inputs: Inputs, route: Route, shift: Scenario | None = None) -> Pos
         for one in (each[0], each[-1])
     ]
     standing = inputs.standing
-    wins, loses = _customers(inputs, against)
+    wins, loses = _customers(inputs, against, route)
     return Position(
         cost_per_1k=mtok * tokens / 1000 if mtok else None,
         cost_source=standing.source("cost.usd_per_mtok"),
@@ -131,7 +131,7 @@ def _guarantees(inputs: Inputs, route: Route) -> list[str]:
     return found
 
 
-def _customers(inputs: Inputs, against: Sequence[Against]) -> tuple[list[str], list[str]]:
+def _customers(inputs: Inputs, against: Sequence[Against], route: Route) -> tuple[list[str], list[str]]:
     wins, loses = [], []
     if not inputs.offers:
         loses.append("unknown: nothing has a price")
@@ -145,7 +145,8 @@ def _customers(inputs: Inputs, against: Sequence[Against]) -> tuple[list[str], l
         )
         if one.from_requests > 1:
             loses.append(f"{one.plan}: under {one.from_requests:,.0f} requests a month, to {one.alternative}")
-    wins.append("whoever may not send documents to others")
+    if route.kind != "buy":
+        wins.append("whoever may not send documents to others")
     if inputs.standing.value("quality.task") is None:
         loses.append("whoever asks for a measured quality: nothing has been measured yet")
     return wins, loses

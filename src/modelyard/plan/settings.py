@@ -144,7 +144,7 @@ class Scenario(Settings):
     demand: float = Field(default=1, ge=0)
     """New customers and hours sold, times this."""
     grant: float = Field(default=0, ge=0)
-    """Money from the state that comes after six months."""
+    """USD from the state that come after six months."""
     compliance_hours: float = Field(default=0, ge=0)
     """Hours of law and evidence that come on top before the first release."""
     signs: tuple[str, ...] = ()

@@ -27,6 +27,17 @@ class Tuned:
 
 
 @dataclass(frozen=True, slots=True)
+class Raced:
+    """A file on an engine, as the yard's newest race measured it: seconds of a step by callers."""
+
+    engine: str
+    format: str
+    type: str
+    size_mib: float
+    step_s: Mapping[int, float]
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """The newest measured facts by name, and the runs; all empty for a project that has made nothing."""
 
@@ -34,6 +45,7 @@ class Standing:
     """Name to fact and id of its record."""
     tuned: Sequence[Tuned] = ()
     release: str | None = None
+    raced: Sequence[Raced] = ()
     label: str = ""
     """What was released, such as gguf Q8_0 on openvino."""
 
@@ -62,7 +74,7 @@ class Standing:
 def standing(yard: Yard) -> Standing:
     """Read the yard; the newest record of each step counts."""
     facts: dict[str, tuple[Fact, str]] = {}
-    newest = {step: found for step in STEPS if (found := next(iter(yard.find(step=step)), None))}
+    newest = {step: found for step in STEPS if (found := _newest(yard, step))}
     for step in STEPS:
         if step in newest:
             kept = newest[step].facts.items()
@@ -72,7 +84,12 @@ def standing(yard: Yard) -> Standing:
         next((choice.value for choice in release.choices if choice.name == "winner"), "") if release else ""
     )
     runs = [run for record in yard.find(step="train.tune") if (run := _tuned(record)) is not None]
-    return Standing(facts, runs, release.id if release else None, label)
+    return Standing(facts, runs, release.id if release else None, _raced(yard), label)
+
+
+def _newest(yard: Yard, step: str) -> Record | None:
+    """Trials of a search and calibrations left out: they are not the project's model."""
+    return next((one for one in yard.find(step=step) if not one.settings.get("trial")), None)
 
 
 def _tuned(record: Record) -> Tuned | None:
@@ -82,7 +99,29 @@ def _tuned(record: Record) -> Tuned | None:
     told = record.settings.get("train") or {}
     method = told.get("method") or {}
     whole = bool(method.get("full")) or ("full" in method and method["full"] is not None)
-    return Tuned(record.id, tokens, speed, record.seconds, whole, record.fact("train.roof_share").value)
+    share = record.fact("train.roof_share").value
+    return Tuned(record.id, tokens, speed, record.seconds, whole, share)
+
+
+def _raced(yard: Yard) -> list[Raced]:
+    """Everything that ran in the newest race; nothing before there was one."""
+    race = next(iter(yard.find(step="verify.race")), None)
+    if race is None:
+        return []
+    candidates = {one.digest: one for one in yard.find(step="optimize.convert")}
+    found = []
+    for told in race.json("race.json")["contenders"]:
+        candidate, facts = candidates.get(told["candidate"]), told["facts"]
+        steps = {
+            callers: callers / rate
+            for callers in (1, 8)
+            if (rate := facts.get(f"speed.decode_tps.c{callers}", {}).get("value"))
+        }
+        size = candidate.fact("candidate.size_mib").value if candidate else None
+        if candidate is not None and size and len(steps) == 2:
+            format, _, type = str(candidate.settings["file"]).partition(" ")
+            found.append(Raced(told["engine"], format, type, size, steps))
+    return found
 
 
 def parameters_of(base: str) -> float | None:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..errors import NoRoom
 from ..estimate.operations import training_token
 from .backtest import Range
-from .inputs import Inputs
+from .inputs import Inputs, Own
 from .memory import decoder_of
 from .options import Option
+from .own import predict
 from .utilisation import SEQUENCE
 from .whatif import Method, Model, run
 
 # Of a run on the same kind of machine, from one week to another: machines of one name differ by 15%, and
 # other methods and lengths by as much again (bench/results/plan.json). 80%.
 AGAIN = 1.25
+MOST = 0.92  # of a machine's memory may be taken
+RANK = 16
 UNMEASURED = 2.0  # of a processor that nobody has run on
 
 
@@ -57,8 +60,10 @@ def local(
     whole = method == "full"
     dearer = 1 + 2 * teacher / training_token(parameters, SEQUENCE, frozen=not whole)
     need_gib = ((16 if whole else 5) * parameters + 4 * teacher) / 2**30 + 1
-    if need_gib > inputs.here.device.memory_gib * 0.92:
+    if need_gib > inputs.here.device.memory_gib * MOST:
         return None
+    if inputs.own is not None:
+        return _by_own(inputs.own, method, parameters, tokens, dearer, inputs.here.device.memory_gib)
     alike = [one for one in inputs.standing.tuned if one.whole == whole] or list(inputs.standing.tuned)
     if alike:
         base = inputs.standing.value("model.parameters") or inputs.parameters
@@ -71,3 +76,23 @@ def local(
         spread, basis = UNMEASURED, "assumed of this kind of processor: uncalibrated"
     hours = tokens / rate / 3600 * dearer
     return Training(Range(hours, hours / spread, hours * spread), 1, need_gib, basis)
+
+
+def _by_own(
+    own: Own, method: Method, parameters: float, tokens: float, dearer: float, holds: float
+) -> Training | None:
+    """By the yard's own run: the same shape with as many layers as the parameters are worth."""
+    shape = own.done.shape
+    layers = max(1, round(shape.layers * parameters / shape.parameters))
+    asked = replace(
+        own.done,
+        shape=replace(shape, layers=layers),
+        rank=None if method == "full" else own.done.rank or RANK,
+        tokens=tokens * dearer,
+    )
+    found = predict(own.calibration, own.done, asked)
+    size = sum(found.memory_gib.values())
+    if size > holds * MOST:
+        return None
+    hours = Range(*(one / 3600 for one in (found.seconds.value, found.seconds.low, found.seconds.high)))
+    return Training(hours, 1, size, found.basis)

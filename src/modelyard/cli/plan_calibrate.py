@@ -1,0 +1,126 @@
+"""The project's own training here, predicted by a run that the yard holds; and `plan --calibrate`."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import ProjectError
+from ..estimate.shape import of_config
+from ..flow import Walk
+from ..flow.calibrate import calibration
+from ..plan.options import USEFUL_PER_CORE
+from ..plan.own import Took, Work, predict
+from ..plan.standing import Tuned, standing
+from ..prompt import Prompter
+from ..records.shapes import Record
+from ..records.yard import Yard
+from ..train import samples
+from ..train.settings import TUNE, Train
+from .place import Place
+from .progress import watcher
+from .standing import standing as standing_record
+from .table import duration
+from .voice import Voice, translate
+
+LOOKED = 200  # items of the corpus whose lengths are counted
+CALIBRATED_S = 30.0  # of the loop; with loading and what is asked before and after it stays under a minute
+FEWEST_TOKENS = 2_000
+WORDS = ("config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+PAIRS, DOCUMENTS = "pairs.train.jsonl", "documents.jsonl"
+
+
+def calibrate(voice: Voice, place: Place) -> None:
+    """Train for half a minute, and keep the record. Raises ProjectError where nothing can be trained yet."""
+    if place.project.train.method is None:
+        raise ProjectError(
+            "this project trains nothing, so there is nothing to calibrate",
+            where=str(place.file),
+            try_="train: {method: {lora: {rank: 16}}}",
+        )
+    (corpus, changed), (base, other) = (
+        standing_record(place, step) for step in ("data.prepare", "train.base")
+    )
+    if changed or other:
+        raise ProjectError(
+            "the corpus or the base is not what the project asks for now",
+            where=str(place.yard.root),
+            try_="modelyard up --to train.base",
+        )
+    known = standing(place.yard).tuned
+    parameters = base.fact("model.parameters").value or 1e8
+    rate = known[0].tokens_per_s if known else USEFUL_PER_CORE["other"] * place.threads / (4 * parameters)
+    tokens = max(FEWEST_TOKENS, round(rate * CALIBRATED_S))
+    walk = Walk(place.yard, threads=place.threads, watcher=watcher(voice, str), again=TUNE.name, verb="plan")
+    made = walk.follow(calibration(place.project, corpus, base, tokens))
+    speed = made.fact("train.tps").value if made else None
+    voice.story(
+        translate(
+            "calibrated: {speed} tokens/s over {tokens} tokens, in {took}",
+            speed=f"{speed:.0f}" if speed else "-",
+            tokens=f"{tokens:,}",
+            took=duration(made.seconds if made else 0.0),
+        )
+    )
+
+
+def own_run(place: Place) -> tuple[Took, Tuned, Work] | None:
+    """What the project's next training takes, by the newest run of its yard; None without one."""
+    project, yard = place.project, place.yard
+    if project.train.method is None:
+        return None
+    for record, run in zip(yard.find(step=TUNE.name), standing(yard).tuned, strict=False):
+        base = next(iter(yard.find(id=record.inputs["model"][0])), None)
+        corpus = next(iter(yard.find(id=record.inputs["corpus"][0])), None)
+        if base is None or corpus is None or run.record != record.id:
+            continue
+        done = work(yard, base, corpus, record.settings["train"], run.tokens)
+        budget = project.train.budget
+        tokens = budget.tokens or (
+            run.tokens_per_s * budget.minutes * 60 if budget.minutes is not None else run.tokens
+        )
+        asked = work(yard, base, corpus, project.train.model_dump(mode="json"), tokens)
+        if done is None or asked is None:
+            return None
+        return predict(run, done, asked, row_tokens=project.train.sequence_tokens), run, done
+    return None
+
+
+def work(yard: Yard, base: Record, corpus: Record, train: Mapping[str, Any], tokens: float) -> Work | None:
+    """What a run is, as far as it can be known before it starts; None for a base of another kind."""
+    folder = _some(yard, base, *WORDS)
+    shape = of_config(json.loads((folder / "config.json").read_text("utf-8")))
+    if shape is None:
+        return None
+    labels, seen = looked_at(yard, corpus, folder, Train.model_validate(train))
+    lora = (train.get("method") or {}).get("lora")
+    return Work(shape, lora["rank"] if lora else None, tokens, labels, seen)
+
+
+def looked_at(yard: Yard, corpus: Record, base: Path, train: Train) -> tuple[float, float]:
+    """(Tokens to be learnt, tokens looked back on) of a token, over the first items of the corpus."""
+    prompter = Prompter(base)
+    if train.mixture is None:
+        pairs = samples.read(_some(yard, corpus, PAIRS) / PAIRS)
+        items = (samples.of_pair(prompter, pair) for pair in pairs)
+    else:
+        documents = samples.read(_some(yard, corpus, DOCUMENTS) / DOCUMENTS)
+        items = (
+            item
+            for document in documents
+            if document["source"] in train.mixture
+            for item in samples.of_text(prompter, document["text"], train.sequence_tokens)
+        )
+    taken = [one for item in itertools.islice(items, LOOKED) for one in item]
+    taken = [one for one in taken if len(one) <= train.sequence_tokens]
+    tokens = sum(map(len, taken)) or 1
+    labels = sum(one.labels for one in taken) / tokens
+    return labels, sum(len(one) ** 2 / 2 for one in taken) / tokens
+
+
+def _some(yard: Yard, record: Record, *names: str) -> Path:
+    """A folder with these files of a record, checked; all of a model would take seconds to check."""
+    return yard.store.view({name: record.files[name] for name in names if name in record.files})
