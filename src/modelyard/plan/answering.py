@@ -67,10 +67,11 @@ def _scaled(standing: Standing, known: Speed, factor: float) -> Speed:
             Measured(one.engine, one.format, one.type, one.size_mib, one.step_s[callers])
             for one in standing.raced
         ]
-        small, now = (
-            predict(rows, mine.engine, mine.format, mine.size_mib * size).value for size in (factor, 1.0)
+        smaller, now = (
+            predict(rows, mine.engine, mine.format, size, mine.type).value
+            for size in (mine.size_mib * factor, mine.size_mib)
         )
-        steps[callers] = known.step_s(callers) * small / now
+        steps[callers] = known.step_s(callers) * smaller / now
     return measured(known.prefill_tps / factor, 1 / steps[1], 8 / steps[8])
 
 
