@@ -62,6 +62,7 @@ def inputs(told: Plan | None = None, **changed: Any) -> Inputs:
         "base": "smollm2-135m-instruct",
         "parameters": 135e6,
         "whole": False,
+        "kind": "lora",
         "budget_tokens": 80_000,
         "input_tokens": 125.0,
         "output_tokens": 8.0,

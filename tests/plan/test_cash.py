@@ -122,6 +122,14 @@ def test_a_measured_token_costs_what_the_record_says() -> None:
     assert token_cost(dear, routes(dear)[0]) == pytest.approx(0.0127 * 7)
 
 
+def test_a_bought_answer_and_an_unmeasured_machine_cost_something_without_a_load() -> None:
+    bought = inputs(plan(load=None))
+    assert routes(bought)[0].kind == "buy"
+    assert token_cost(bought, routes(bought)[0]) == pytest.approx((125 * 0.14 + 8 * 0.28) / 133)
+    own = inputs(plan(load=None, private=True))
+    assert 0 < token_cost(own, routes(own)[0]) < 1
+
+
 def test_a_price_below_its_floor_shows_in_margin_and_floor() -> None:
     found = path(plan())
     by = {one.name: one for one in found.prices}

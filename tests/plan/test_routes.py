@@ -37,6 +37,14 @@ def test_a_project_that_measured_nothing_buys_and_one_that_did_keeps_what_it_has
     assert best.build.value == 0
 
 
+@pytest.mark.parametrize("kind", ["ground", "full", "distil"])
+def test_what_was_released_counts_for_the_route_that_led_to_it(kind: str) -> None:
+    found = routes(inputs(standing=measured(), kind=kind))
+    assert of(kind, found).build.value == 0
+    assert of(kind, found).quality.value is not None
+    assert of("lora", found).quality.value is None
+
+
 def test_private_data_is_not_sent_to_an_api() -> None:
     found = routes(inputs(plan(private=True)))
     assert all("plan.private" in one.lost for one in found if one.kind == "buy")

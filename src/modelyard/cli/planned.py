@@ -57,6 +57,7 @@ def inputs_of(place: Place, today: datetime.date) -> Inputs:
         base=project.train.base,
         parameters=size,
         whole=bool(project.train.method and project.train.method.full is not None),
+        kind=_kind(project),
         budget_tokens=project.train.budget.tokens,
         input_tokens=project.release.mix.input_tokens,
         output_tokens=project.release.mix.output_tokens,
@@ -74,6 +75,7 @@ def bare(today: datetime.date) -> Inputs:
     return Inputs(
         *(Plan(), Standing(), this_machine(None), today, "extract", "", BASE),
         whole=False,
+        kind="lora",
         budget_tokens=None,
         input_tokens=250,
         output_tokens=30,
@@ -85,6 +87,19 @@ def here(folder: Any, today: datetime.date) -> Inputs:
     with suppress(ModelyardError):
         return inputs_of(Place.at(folder), today)
     return bare(today)
+
+
+def _kind(project: Project) -> str:
+    """Which route the project file goes."""
+    train = project.train
+    if train.method is None:
+        return "ground"
+    if train.distil is not None:
+        return "distil"
+    documents = {source.path for source in project.data.sources if not source.path.endswith(".jsonl")}
+    if train.mixture is not None and set(train.mixture) <= documents:
+        return "continue"
+    return "full" if train.method.full is not None else "lora"
 
 
 def _own(place: Place) -> Own | None:

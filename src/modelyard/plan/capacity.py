@@ -45,7 +45,7 @@ def machines(speed: Speed, load: Load, *, slots: int = SLOTS, seed: int = 0) -> 
     alone, _ = simulate(speed, load, 1e-9, slots=slots, seed=seed)
     if alone > load.p95_s:
         return None
-    most = _most(speed, load, slots)
+    most = most_per_s(speed, load.input_tokens, load.output_tokens, slots)
     low = max(1, int(load.requests_per_s / most))
     high = low
     while simulate(speed, load, load.requests_per_s / high, slots=slots, seed=seed)[0] > load.p95_s:
@@ -60,10 +60,9 @@ def machines(speed: Speed, load: Load, *, slots: int = SLOTS, seed: int = 0) -> 
     return Capacity(high, p95, busy, most)
 
 
-def _most(speed: Speed, load: Load, slots: int) -> float:
-    """Requests a second when all slots are always full."""
-    each = load.input_tokens / speed.prefill_tps + load.output_tokens / speed.decode_tps(slots)
-    return 1 / each
+def most_per_s(speed: Speed, input_tokens: float, output_tokens: float, slots: int = SLOTS) -> float:
+    """Requests a second of one machine when all slots are always full."""
+    return 1 / (input_tokens / speed.prefill_tps + output_tokens / speed.decode_tps(slots))
 
 
 def simulate(

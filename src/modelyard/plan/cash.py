@@ -18,6 +18,7 @@ from ..estimate.economics import (
 )
 from .backtest import Range
 from .business import Annotation, Product, Service, Subscription
+from .capacity import most_per_s
 from .draws import Array, Draws, movers, range_of
 from .inputs import Inputs
 from .people import cost_of, people
@@ -117,17 +118,21 @@ def cash(inputs: Inputs, route: Route, shift: Scenario | None = None, *, seed: i
 
 
 def token_cost(inputs: Inputs, route: Route) -> float:
-    """Of a million tokens, in the plan's currency: as measured, else by the route's own machine or price."""
+    """Of a million tokens, in the plan's currency: as measured, else by the route's own price or machine.
+
+    Nothing where the route has neither: `assumed` says so.
+    """
     measured = inputs.standing.value("cost.usd_per_mtok")
-    if route.kind != "buy" and measured is not None:
-        return measured * inputs.plan.rate
     tokens = inputs.input_tokens + inputs.output_tokens
-    if route.answering is not None and route.answering.capacity is not None:
-        hour = route.answering.option.usd_per_hour[1] * inputs.plan.rate
-        return hour / (route.answering.capacity.most_per_s * tokens * 3600) * 1e6
-    if route.month is not None and inputs.load is not None:
-        return route.month / (inputs.load.requests_per_day * 30 * tokens) * 1e6
-    return 0.0
+    if route.per_answer is not None:
+        return route.per_answer / tokens * 1e6
+    if measured is not None:
+        return measured * inputs.plan.rate
+    if route.answering is None:
+        return 0.0
+    hour = route.answering.option.usd_per_hour[1] * inputs.plan.rate
+    rate = most_per_s(route.answering.speed, inputs.input_tokens, inputs.output_tokens)
+    return hour / (rate * tokens * 3600) * 1e6
 
 
 def _machines(inputs: Inputs, route: Route, streams: Sequence[Stream], shift: Scenario, zero: Array) -> Array:

@@ -71,6 +71,8 @@ class Inputs:
     """Of the base."""
     whole: bool
     """Whether the project's own tuning trains all weights."""
+    kind: str
+    """Which route the project file goes: ground, lora, full, distil or continue."""
     budget_tokens: float | None
     input_tokens: float
     output_tokens: float

@@ -71,6 +71,8 @@ class Route:
     month: float | None
     year: float | None
     """Building, and twelve months of answering."""
+    per_answer: float | None
+    """Of a bought answer."""
     quality: Quality
     risk: str
     basis: str
@@ -124,7 +126,7 @@ def _wait(whole: Sequence[Route]) -> Route:
     reasons = next((one.unfit for one in whole if one.unfit), ()) or ("no documents and no pairs",)
     quality = Quality(None, 0, "nothing is built", "")
     return Route(
-        *("wait", "do not start yet", "", none, none, None, none, 0.0, 0.0, quality),
+        *("wait", "do not start yet", "", none, none, None, none, 0.0, 0.0, None, quality),
         risk="others do not wait",
         basis=f"no route keeps all limits; the nearest fails at: {reasons[0]}",
         answering=None,
@@ -135,10 +137,9 @@ def _wait(whole: Sequence[Route]) -> Route:
 def _bought(inputs: Inputs, shift: Scenario) -> list[Route]:
     found = []
     for api in sorted(apis(), key=lambda one: one.usd_per_answer(inputs.input_tokens, inputs.output_tokens)):
-        month = None
-        if inputs.load:
-            each = api.usd_per_answer(inputs.input_tokens, inputs.output_tokens) * shift.api_price
-            month = each * inputs.load.requests_per_day * 30 * inputs.plan.rate
+        each = api.usd_per_answer(inputs.input_tokens, inputs.output_tokens)
+        each *= shift.api_price * inputs.plan.rate
+        month = each * inputs.load.requests_per_day * 30 if inputs.load else None
         age = " (older than half a year: look it up again)" if api.is_old(inputs.today) else ""
         found.append(
             _route(
@@ -148,6 +149,7 @@ def _bought(inputs: Inputs, shift: Scenario) -> list[Route]:
                 api.provider,
                 shift=shift,
                 month=month,
+                per_answer=each,
                 basis=f"list price of {api.date}{age}",
             )
         )
@@ -240,6 +242,7 @@ def _route(
     machine: Range | None = None,
     wall_hours: Range | None = None,
     month: float | None = None,
+    per_answer: float | None = None,
     answering: Answering | None = None,
     basis: str = "",
 ) -> Route:
@@ -265,7 +268,7 @@ def _route(
         month = answering.usd_per_month * rate
     year = None if month is None else build[1] + 12 * month
     made = Route(
-        *(kind, name, on, _range(days), _range(effort), machine, _range(build), month, year),
+        *(kind, name, on, _range(days), _range(effort), machine, _range(build), month, year, per_answer),
         quality=_quality(inputs, kind),
         risk=RISKS[kind],
         basis=basis,
@@ -311,9 +314,7 @@ def _unfit(inputs: Inputs, route: Route, shift: Scenario) -> list[str]:
 
 def standing_kind(inputs: Inputs) -> str | None:
     """The route that has led to the release that stands; None before there is one."""
-    if inputs.standing.release is None:
-        return None
-    return "full" if inputs.whole else "lora"
+    return inputs.kind if inputs.standing.release is not None else None
 
 
 def _quality(inputs: Inputs, kind: str) -> Quality:
