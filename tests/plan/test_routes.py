@@ -45,8 +45,10 @@ def test_what_was_released_counts_for_the_route_that_led_to_it(kind: str) -> Non
     assert of("lora", found).quality.value is None
 
 
-def test_private_data_is_not_sent_to_an_api() -> None:
+def test_private_data_goes_to_no_api_and_no_rented_device() -> None:
     found = routes(inputs(plan(private=True)))
+    assert not any("rent" in one.on for one in found)
+    assert "fits no device" in of("distil", found).lost  # its teacher does not fit here
     assert all("plan.private" in one.lost for one in found if one.kind == "buy")
     assert found[0].kind != "buy"
 

@@ -58,7 +58,10 @@ def this_machine(usd_per_hour: float | None) -> Option:
 
 
 def options(plan: Plan, here: Option, shift: Scenario) -> Sequence[Option]:
-    """This machine, what is owned, what may be rented. Raises ProjectError for a device nobody knows."""
+    """This machine, what is owned, and what may be rented where the data may leave the house.
+
+    Raises ProjectError for a device nobody knows.
+    """
     found = [here]
     gone = {device.name for name in shift.unavailable if (device := find(name))}
     for name in plan.own:
@@ -72,7 +75,7 @@ def options(plan: Plan, here: Option, shift: Scenario) -> Sequence[Option]:
             )
         hours = [owned_usd_per_hour(one, device.watts, plan.kwh_price * shift.energy) for one in price]
         found.append(Option(device, "own", (hours[0], sum(hours) / 2, hours[1]), device.priced))
-    for name in plan.rent:
+    for name in () if plan.private else plan.rent:
         device = _known(name, "plan.rent")
         if device.name in gone or device.rent_usd_per_hour is None:
             continue

@@ -187,8 +187,10 @@ def _made(inputs: Inputs, shift: Scenario) -> list[Route]:
                     basis=trained.basis,
                 )
             )
-        if each:
-            found.append(min(each, key=lambda one: _rank(inputs, one)))
+        if not each:
+            made = _route(inputs, kind, NAMES[kind], "", shift=shift)
+            each = [replace(made, unfit=("fits no device that may be used", *made.unfit))]
+        found.append(min(each, key=lambda one: _rank(inputs, one)))
     return found
 
 

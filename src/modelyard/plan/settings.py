@@ -207,7 +207,7 @@ class Plan(Settings):
     kwh_price: float = Field(default=0.2, ge=0)
     """Price of a kWh, for devices that you own."""
     private: bool = False
-    """Whether the data must not leave your machines, so that no API may be asked."""
+    """Whether the data must not leave your machines: no API is asked, and no device is rented."""
     team: tuple[Person, ...] = ()
     """The people."""
     goals: tuple[Goal, ...] = ()
