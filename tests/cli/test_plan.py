@@ -12,6 +12,7 @@ import yaml
 from tests.line.command import Command
 from tests.plan.projects import inputs, measured, plan, sold
 
+from modelyard import machine
 from modelyard.cli import messages, voice
 from modelyard.cli.plan import PARTS
 from modelyard.cli.plan_page import page
@@ -21,6 +22,7 @@ from modelyard.plan.lessons import RULES
 from modelyard.plan.outlook import BUILT_IN
 from modelyard.plan.routes import RISKS
 from modelyard.plan.whole import Whole, whole
+from modelyard.records.yard import Yard
 
 YARD = Path(__file__).parent.parent / "yards" / "line"
 BLOCK = yaml.safe_load(
@@ -33,7 +35,29 @@ CHINESE = re.compile("[\u4e00-\u9fff]")
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
     shutil.copytree(YARD, tmp_path / "desk")
     (tmp_path / "desk" / "yard").rename(tmp_path / "desk" / ".yard")
+    made = Yard(tmp_path / "desk" / ".yard").find(step="train.tune")[0].environment["machine"]
+    this = replace_id(machine.this(), made["id"])
+    monkeypatch.setattr(machine, "this", lambda: this)
     return Command(tmp_path / "desk", monkeypatch, capsys)
+
+
+def replace_id(this: machine.Machine, id: str) -> machine.Machine:
+    """This machine, taken for the one that made the yard."""
+    return type("Same", (machine.Machine,), {"__slots__": (), "id": id})(
+        this.cpu, this.cores, this.memory_gib, this.features, this.gpus, this.system
+    )
+
+
+def test_another_machines_runs_do_not_calibrate_this_one(
+    desk: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert desk("plan", "--json").json["result"]["calibrated"]
+    other = replace_id(machine.this(), "0" * 12)
+    monkeypatch.setattr(machine, "this", lambda: other)
+    result = desk("plan", "--json").json["result"]
+    assert not result["calibrated"]
+    assert any("another machine" in line for line in result["assumed"])
+    assert result["run"] is None
 
 
 def add(desk: Command, **told: object) -> None:

@@ -50,7 +50,7 @@ def calibrate(voice: Voice, place: Place) -> None:
             where=str(place.yard.root),
             try_="modelyard up --to train.base",
         )
-    known = standing(place.yard).tuned
+    known = [one for one in standing(place.yard).tuned if one.here]
     parameters = base.fact("model.parameters").value or 1e8
     rate = known[0].tokens_per_s if known else USEFUL_PER_CORE["other"] * place.threads / (4 * parameters)
     tokens = max(FEWEST_TOKENS, round(rate * CALIBRATED_S))
@@ -75,7 +75,7 @@ def own_run(place: Place) -> tuple[Took, Tuned, Work] | None:
     for record, run in zip(yard.find(step=TUNE.name), standing(yard).tuned, strict=False):
         base = next(iter(yard.find(id=record.inputs["model"][0])), None)
         corpus = next(iter(yard.find(id=record.inputs["corpus"][0])), None)
-        if base is None or corpus is None or run.record != record.id:
+        if base is None or corpus is None or run.record != record.id or not run.here:
             continue
         done = work(yard, base, corpus, record.settings["train"], run.tokens)
         budget = project.train.budget

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from .. import machine
 from ..estimate.serving import Speed, measured
 from ..records.shapes import Fact, Record
 from ..records.yard import Yard
@@ -24,6 +25,8 @@ class Tuned:
     whole: bool
     """Whether all weights learnt."""
     roof_share: float | None
+    here: bool = True
+    """Whether it ran on a machine of this make."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,8 @@ class Standing:
     """Name to fact and id of its record."""
     tuned: Sequence[Tuned] = ()
     release: str | None = None
+    released_here: bool = True
+    """Whether the release was measured on a machine of this make."""
     raced: Sequence[Raced] = ()
     label: str = ""
     """What was released, such as gguf Q8_0 on openvino."""
@@ -65,7 +70,9 @@ class Standing:
 
     @property
     def speed(self) -> Speed | None:
-        """How fast the release answers on the machine that measured it."""
+        """How fast the release answers here; None where another machine measured it, or none."""
+        if not self.released_here:
+            return None
         names = ("speed.prefill_tps.c1", "speed.decode_tps.c1", "speed.decode_tps.c8")
         prefill, one, many = (self.value(name) for name in names)
         return measured(prefill, one, many) if prefill and one and many else None
@@ -84,7 +91,12 @@ def standing(yard: Yard) -> Standing:
         next((choice.value for choice in release.choices if choice.name == "winner"), "") if release else ""
     )
     runs = [run for record in yard.find(step="train.tune") if (run := _tuned(record)) is not None]
-    return Standing(facts, runs, release.id if release else None, _raced(yard), label)
+    made_here = release is None or _is_here(release)
+    return Standing(facts, runs, release.id if release else None, made_here, _raced(yard), label)
+
+
+def _is_here(record: Record) -> bool:
+    return (record.environment.get("machine") or {}).get("id") == machine.this().id
 
 
 def _newest(yard: Yard, step: str) -> Record | None:
@@ -100,7 +112,7 @@ def _tuned(record: Record) -> Tuned | None:
     method = told.get("method") or {}
     whole = bool(method.get("full")) or ("full" in method and method["full"] is not None)
     share = record.fact("train.roof_share").value
-    return Tuned(record.id, tokens, speed, record.seconds, whole, share)
+    return Tuned(record.id, tokens, speed, record.seconds, whole, share, _is_here(record))
 
 
 def _raced(yard: Yard) -> list[Raced]:

@@ -64,7 +64,8 @@ def local(
         return None
     if inputs.own is not None:
         return _by_own(inputs.own, method, parameters, tokens, dearer, inputs.here.device.memory_gib)
-    alike = [one for one in inputs.standing.tuned if one.whole == whole] or list(inputs.standing.tuned)
+    here = [one for one in inputs.standing.tuned if one.here]
+    alike = [one for one in here if one.whole == whole] or here
     if alike:
         base = inputs.standing.value("model.parameters") or inputs.parameters
         mine = training_token(base, SEQUENCE, frozen=not alike[0].whole)

@@ -62,7 +62,7 @@ def whole(inputs: Inputs) -> Whole:
         forecasts=register(inputs),
         training_flop=tokens * each,
         assumed=_assumed(inputs, now.cash),
-        calibrated=bool(inputs.standing.tuned),
+        calibrated=any(one.here for one in inputs.standing.tuned),
     )
 
 
@@ -90,8 +90,10 @@ def _assumed(inputs: Inputs, money: Cash | None) -> list[str]:
     found = list(inputs.assumed)
     if not inputs.standing.tuned:
         found.append("uncalibrated: this yard has trained nothing yet, `modelyard up` measures it")
+    elif not any(one.here for one in inputs.standing.tuned):
+        found.append("uncalibrated: trained on another machine, `modelyard plan --calibrate` measures this")
     if inputs.standing.speed is None:
-        found.append("speed of answers by rated peak and bandwidth: nothing has been released yet")
+        found.append("speed of answers by rated peak and bandwidth: no release was measured here")
     if inputs.load is None:
         found.append("plan.load is not told: no month of answering, no year")
     if money is None:
