@@ -108,9 +108,7 @@ def _class(inputs: Inputs, quality: Quality) -> float:
 
 
 def _why(inputs: Inputs, route: Route, best: Route) -> str:
-    if route is best:
-        return "; ".join(route.unfit)
-    if route.unfit:
+    if route is best or route.unfit:
         return "; ".join(route.unfit)
     mine, theirs = _class(inputs, route.quality), _class(inputs, best.quality)
     if mine < theirs:
