@@ -11,17 +11,24 @@ import pytest
 from tests.line.conftest import Made
 from tests.line.desk import up, write_desk
 
-# Imported here so that every child, a fork of this process, starts at once.
-import modelyard.optimize.convert
-import modelyard.release.make
-import modelyard.train.base
-import modelyard.train.tune
-import modelyard.verify.measure
-import modelyard.verify.reference  # noqa: F401
 from modelyard.records import audit
 from modelyard.records.digest import file_sha256
 from modelyard.records.yard import Yard
 
+# Every child is a fork of a process that has imported these and has computed nothing: it starts at once, and
+# the threads that other tests have left behind in this process are not in it.
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(
+    [
+        "modelyard.flow.line",
+        "modelyard.optimize.convert",
+        "modelyard.release.make",
+        "modelyard.train.base",
+        "modelyard.train.tune",
+        "modelyard.verify.measure",
+        "modelyard.verify.reference",
+    ]
+)
 KILLS = 10
 LONGEST_S = 3.0  # a child's life: a start, a few steps, or a piece of the tuning
 SAME = ("data.prepare", "data.index", "train.base", "train.tune", "optimize.convert")
@@ -30,10 +37,9 @@ SAME = ("data.prepare", "data.index", "train.base", "train.tune", "optimize.conv
 def test_a_yard_killed_ten_times_ends_byte_identical_with_one_release(desk: Made, tmp_path: Path) -> None:
     folder = write_desk(tmp_path / "desk")
     chance = random.Random(11)
-    context = multiprocessing.get_context("fork")
     killed = 0
     for _ in range(KILLS):
-        child = context.Process(target=up, args=(folder,))
+        child = FORKS.Process(target=up, args=(folder,))
         child.start()
         time.sleep(chance.uniform(0.05, LONGEST_S))
         child.kill()
@@ -62,9 +68,8 @@ def test_a_yard_killed_ten_times_ends_byte_identical_with_one_release(desk: Made
 def test_a_yard_killed_forty_times_ends_byte_identical(desk: Made, tmp_path: Path, seed: int) -> None:
     folder = write_desk(tmp_path / "desk")
     chance = random.Random(seed)
-    context = multiprocessing.get_context("fork")
     for _ in range(40):
-        child = context.Process(target=up, args=(folder,))
+        child = FORKS.Process(target=up, args=(folder,))
         child.start()
         time.sleep(chance.uniform(0.02, 2.0))
         child.kill()
