@@ -21,6 +21,7 @@ from modelyard.cli.plan_parts import assumed, overview
 from modelyard.plan.lessons import RULES
 from modelyard.plan.outlook import BUILT_IN
 from modelyard.plan.routes import RISKS
+from modelyard.plan.standing import standing
 from modelyard.plan.whole import Whole, whole
 from modelyard.records.yard import Yard
 
@@ -197,6 +198,7 @@ def test_half_a_minute_of_training_calibrates_and_leaves_the_model_alone(desk: C
     assert desk("up", "--to", "train.base").code == 0
     before = desk("show", "model", "--json").json["result"]["record"]
     release = desk("status", "--json").json["result"]["release"]
+    tokens = standing(Yard(desk.folder / ".yard")).value("train.tokens")
     said = desk("plan", "run", "--calibrate", "--json")
     assert said.code == 0
     assert "calibrated" in said.err
@@ -204,6 +206,7 @@ def test_half_a_minute_of_training_calibrates_and_leaves_the_model_alone(desk: C
     assert basis.startswith("measured: record")
     assert before not in basis
     assert desk("show", "model", "--json").json["result"]["record"] == before
+    assert standing(Yard(desk.folder / ".yard")).value("train.tokens") == tokens
     assert desk("status", "--json").json["result"]["release"] == release
     assert desk("plan", "--json").json["result"]["position"]["quality_source"].endswith(release)
 
@@ -291,3 +294,8 @@ def test_the_page_shows_the_chosen_language_first() -> None:
         assert voice.chosen() == "zh"
     finally:
         voice.choose("en")
+
+
+def test_a_project_with_mistakes_is_told_and_not_passed_over(desk: Command) -> None:
+    add(desk, deadline="never")
+    assert desk("plan", "--model", "135M", "--tokens", "1M", "--on", "here").code == 2

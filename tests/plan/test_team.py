@@ -51,6 +51,14 @@ def test_cash_limits_what_closing_may_cost() -> None:
     assert sum(way.usd for _, way in found.closing) <= 100
 
 
+def test_gaps_that_nothing_closes_are_said() -> None:
+    poor = of(plan(stage="scale", business={"cash": 1, "revenue": []}, money=None))
+    assert any("no combination of ways" in line for line in poor.warnings)
+    many = of(plan(stage="scale", team=[{**ANA, "skills": {}}], business=None))
+    assert any("stay open" in line for line in many.warnings)
+    assert not any("stay open" in line for line in of(plan(stage="prove")).warnings)
+
+
 def test_everything_has_one_who_answers_and_the_right_to() -> None:
     found = of(plan(team=[ANA, {**BO, "role": "annotator"}]))
     assert all(duty.who for duty in found.duties)

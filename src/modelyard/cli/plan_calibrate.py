@@ -14,7 +14,7 @@ from ..flow import Walk
 from ..flow.calibrate import calibration
 from ..plan.options import USEFUL_PER_CORE
 from ..plan.own import Took, Work, predict
-from ..plan.standing import Tuned, standing
+from ..plan.standing import Standing, Tuned, standing
 from ..prompt import Prompter
 from ..records.shapes import Record
 from ..records.yard import Yard
@@ -67,16 +67,18 @@ def calibrate(voice: Voice, place: Place) -> None:
     )
 
 
-def own_run(place: Place) -> tuple[Took, Tuned, Work] | None:
-    """What the project's next training takes, by the newest run of its yard; None without one."""
+def own_run(place: Place, found: Standing) -> tuple[Took, Tuned, Work] | None:
+    """What the project's next training takes, by its yard's newest run on this machine; None without one."""
     project, yard = place.project, place.yard
     if project.train.method is None:
         return None
-    for record, run in zip(yard.find(step=TUNE.name), standing(yard).tuned, strict=False):
-        base = next(iter(yard.find(id=record.inputs["model"][0])), None)
-        corpus = next(iter(yard.find(id=record.inputs["corpus"][0])), None)
-        if base is None or corpus is None or run.record != record.id or not run.here:
-            continue
+    for run in (one for one in found.tuned if one.here):
+        record = yard.one(run.record)
+        base, corpus = (
+            next(iter(yard.find(id=record.inputs[role][0])), None) for role in ("model", "corpus")
+        )
+        if base is None or corpus is None:
+            continue  # swept
         done = work(yard, base, corpus, record.settings["train"], run.tokens)
         budget = project.train.budget
         tokens = budget.tokens or (

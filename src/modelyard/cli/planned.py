@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import datetime
 from collections import Counter
-from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import func, select
 
 from ..bill.money import CURRENCIES
-from ..errors import ModelyardError, ProjectError
+from ..errors import ProjectError
 from ..plan.inputs import BASE, Inputs, Offer, Own, Sold
 from ..plan.options import this_machine
 from ..plan.settings import Plan
@@ -65,7 +64,7 @@ def inputs_of(place: Place, today: datetime.date) -> Inputs:
         sources=tuple(source.path for source in project.data.sources),
         offers=offers,
         sold=_sold(place),
-        own=_own(place),
+        own=_own(place, found),
         assumed=tuple(assumed),
     )
 
@@ -83,10 +82,12 @@ def bare(today: datetime.date) -> Inputs:
 
 
 def here(folder: Any, today: datetime.date) -> Inputs:
-    """The project's, where there is one."""
-    with suppress(ModelyardError):
-        return inputs_of(Place.at(folder), today)
-    return bare(today)
+    """The project's, where there is one. Raises ProjectError for one with mistakes."""
+    try:
+        place = Place.at(folder)
+    except ProjectError:  # no project file here or above
+        return bare(today)
+    return inputs_of(place, today)
 
 
 def _kind(project: Project) -> str:
@@ -102,9 +103,9 @@ def _kind(project: Project) -> str:
     return "full" if train.method.full is not None else "lora"
 
 
-def _own(place: Place) -> Own | None:
-    found = own_run(place)
-    return Own(*found) if found else None
+def _own(place: Place, found: Standing) -> Own | None:
+    ran = own_run(place, found)
+    return Own(*ran) if ran else None
 
 
 def _offers(project: Project) -> dict[str, Offer]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from ..estimate.economics import (
     break_even_units,
     gross_margin,
     price_floor,
+    usd_per_mtok,
 )
 from .backtest import Range
 from .business import Annotation, Product, Service, Subscription
@@ -132,7 +133,7 @@ def token_cost(inputs: Inputs, route: Route) -> float:
         return 0.0
     hour = route.answering.option.usd_per_hour[1] * inputs.plan.rate
     rate = most_per_s(route.answering.speed, inputs.input_tokens, inputs.output_tokens)
-    return hour / (rate * tokens * 3600) * 1e6
+    return usd_per_mtok(hour, rate * tokens, 1.0)
 
 
 def _machines(inputs: Inputs, route: Route, streams: Sequence[Stream], shift: Scenario, zero: Array) -> Array:
@@ -163,14 +164,11 @@ def _team(inputs: Inputs, shift: Scenario) -> Array:
         return np.zeros(plan.months)
     found = np.zeros(plan.months)
     for month in range(plan.months):
-        middle = inputs.today.toordinal() + round((month + 0.5) * 365 / 12)
-        for one in plan.team:
-            there = (one.joins is None or one.joins.toordinal() <= middle) and (
-                one.leaves is None or one.leaves.toordinal() >= middle
-            )
-            found[month] += there * one.hours_per_week * WEEKS * cost_of(one) * plan.rate
+        middle = inputs.today + timedelta(days=round((month + 0.5) * 365 / 12))
+        there = (one for one in plan.team if one.is_there(middle))
+        found[month] = sum(one.hours_per_week * WEEKS * cost_of(one) * plan.rate for one in there)
     if not plan.team:
-        found += 40 * WEEKS * people(inputs).cost_per_hour
+        found += people(inputs).hours_per_week * WEEKS * people(inputs).cost_per_hour
     found[0] += shift.compliance_hours * people(inputs).cost_per_hour
     return found
 
@@ -288,8 +286,3 @@ def _assumed(inputs: Inputs, route: Route) -> list[str]:
 def runway_months(found: Cash) -> int:
     """Months until the cash is below zero with one in ten; all of them where it never is."""
     return next((at for at, share in enumerate(found.dry) if share > 0.1), found.months)
-
-
-def is_finite(found: Cash) -> bool:
-    """Whether every number is one."""
-    return all(math.isfinite(x) for one in found.cash for x in (one.value, one.low, one.high))

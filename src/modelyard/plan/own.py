@@ -14,7 +14,7 @@ from .standing import Tuned
 # Of adapters' products, what an operation takes in the time of one of the large ones: they are thin. Set on
 # ranks 4, 16 and 64 of one base (bench/own.py).
 THIN = 3.0
-# 80% of runs lie within this factor of what one just before them predicts (bench/results/plan.json).
+# 80% of runs lie within this factor of what one just before them predicts (bench/results/own.json).
 SPREAD = 1.15
 
 

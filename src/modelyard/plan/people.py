@@ -23,12 +23,7 @@ class People:
 def people(inputs: Inputs) -> People:
     """Who is there today; one person full time where nobody was told."""
     plan = inputs.plan
-    there = tuple(
-        one
-        for one in plan.team
-        if (one.joins is None or one.joins <= inputs.today)
-        and (one.leaves is None or one.leaves >= inputs.today)
-    )
+    there = tuple(one for one in plan.team if one.is_there(inputs.today))
     hours = sum(one.hours_per_week for one in there)
     assumed = []
     if not plan.team:

@@ -58,13 +58,7 @@ def bars(title: str, note: str, rows: Sequence[tuple[str, Range, bool]]) -> str:
         return LABEL + (WIDE - LABEL) * value / marks[-1]
 
     parts = opening(title, note, height=height)
-    for mark in marks:
-        parts.append(
-            f'<line class="grid" x1="{x(mark):.1f}" y1="{TOP}" x2="{x(mark):.1f}" y2="{height - BOTTOM}"/>'
-        )
-        parts.append(
-            f'<text class="middle" x="{x(mark):.1f}" y="{height - BOTTOM + 20}">{_short(mark)}</text>'
-        )
+    parts += _upright(marks, x, height)
     for at, (name, one, out) in enumerate(rows):
         y = TOP + ROW * at + 6
         parts.append(f'<text class="end" x="{LABEL - 8}" y="{y + 14}">{escape(_cut(name))}</text>')
@@ -106,13 +100,7 @@ def movers_picture(found: Cash, currency: str, say: Say) -> str:
         return LABEL + 40 + (WIDE - LABEL - 40) * (value - marks[0]) / (marks[-1] - marks[0])
 
     parts = opening(f"{say('what matters most')}: {say('cash at the end')}, {currency}", "", height=height)
-    for mark in marks:
-        parts.append(
-            f'<line class="grid" x1="{x(mark):.1f}" y1="{TOP}" x2="{x(mark):.1f}" y2="{height - BOTTOM}"/>'
-        )
-        parts.append(
-            f'<text class="middle" x="{x(mark):.1f}" y="{height - BOTTOM + 20}">{_short(mark)}</text>'
-        )
+    parts += _upright(marks, x, height)
     for at, (name, low, high) in enumerate(rows):
         y = TOP + ROW * at + 16
         parts.append(f'<text class="end" x="{LABEL + 30}" y="{y + 4}">{escape(_cut(say(name), 46))}</text>')
@@ -120,6 +108,19 @@ def movers_picture(found: Cash, currency: str, say: Say) -> str:
         parts.append(f'<circle class="smooth" cx="{x(low):.1f}" cy="{y}" r="4"/>')
         parts.append(f'<circle class="held" cx="{x(high):.1f}" cy="{y}" r="5"/>')
     return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def _upright(marks: Sequence[float], x: Callable[[float], float], height: int) -> list[str]:
+    """Lines of the grid from top to bottom, each with its number below."""
+    foot = height - BOTTOM
+    return [
+        part
+        for mark in marks
+        for part in (
+            f'<line class="grid" x1="{x(mark):.1f}" y1="{TOP}" x2="{x(mark):.1f}" y2="{foot}"/>',
+            f'<text class="middle" x="{x(mark):.1f}" y="{foot + 20}">{_short(mark)}</text>',
+        )
+    ]
 
 
 def _cut(text: str, most: int = 40) -> str:

@@ -78,6 +78,10 @@ class Person(Settings):
     leaves: date | None = None
     """Last day, if it is known."""
 
+    def is_there(self, day: date) -> bool:
+        """Whether this person works on that day."""
+        return (self.joins is None or self.joins <= day) and (self.leaves is None or day <= self.leaves)
+
 
 class Goal(Settings):
     """A number to reach by a day, and who answers for it."""

@@ -131,22 +131,24 @@ def team(inputs: Inputs, *, load_hours: float = 0.0) -> Team:
     members = there.there
     need = NEEDED[plan.stage]
     levels = {skill: sorted((one.skills.get(skill, 0) for one in members), reverse=True) for skill in SKILLS}
-    gaps = [gap for skill in need if (gap := _gap(inputs, skill, levels[skill], members)) is not None]
+    short = (_gap(inputs, skill, levels[skill], members) for skill in need) if plan.team else ()
+    gaps = [gap for gap in short if gap is not None]
     able = {skill: sum(level >= ENOUGH for level in levels[skill]) for skill in need}
     known = bool(plan.team)
+    closing = _closing(inputs, gaps) if known else []
     return Team(
         stage=plan.stage,
         coverage=min((levels[skill] or [0])[0] for skill in need) if known else None,
         bus_factor=min(able.values()) if known else None,
         hours_per_week=there.hours_per_week,
         wanted_hours_per_week=load_hours,
-        gaps=gaps if known else (),
-        closing=_closing(inputs, gaps) if known else (),
+        gaps=gaps,
+        closing=closing,
         duties=_duties(inputs, members),
         goals=[_aim(inputs, at) for at in range(len(plan.goals))],
         principles=[(one.text, one.gate, one.gate in inputs.gates) for one in plan.principles],
         late=_late(inputs),
-        warnings=_warnings(inputs, members, load_hours, there.hours_per_week),
+        warnings=[*_warnings(inputs, members, load_hours, there.hours_per_week), *_unclosed(gaps, closing)],
     )
 
 
@@ -200,6 +202,15 @@ def _closing(inputs: Inputs, gaps: Sequence[Gap]) -> list[tuple[Skill, Way]]:
     if best is None:
         return []
     return [(gap.skill, way) for gap, way in zip(gaps, best[1], strict=False) if way]
+
+
+def _unclosed(gaps: Sequence[Gap], closing: Sequence[tuple[Skill, Way]]) -> list[str]:
+    """What is left open, and why."""
+    if not gaps or len(closing) == len(gaps):
+        return []
+    if not closing:
+        return ["no combination of ways closes the gaps within deadline and cash"]
+    return [f"{len(gaps) - len(closing)} gaps stay open: too many at once, or no way keeps the deadline"]
 
 
 def _duties(inputs: Inputs, members: Sequence[Person]) -> list[Duty]:

@@ -15,7 +15,7 @@ from .utilisation import SEQUENCE
 from .whatif import Method, Model, run
 
 # Of a run on the same kind of machine, from one week to another: machines of one name differ by 15%, and
-# other methods and lengths by as much again (bench/results/plan.json). 80%.
+# other methods and lengths by as much again (bench/results/own.json). 80%.
 AGAIN = 1.25
 MOST = 0.92  # of a machine's memory may be taken
 RANK = 16
