@@ -16,6 +16,7 @@ from modelyard.plan.cash import Cash, cash, runway_months, token_cost
 from modelyard.plan.draws import Draws, movers
 from modelyard.plan.routes import routes
 from modelyard.plan.settings import Plan, Scenario
+from modelyard.plan.streams import stream
 
 
 def path(told: Plan, shift: Scenario | None = None, **changed: Any) -> Cash:
@@ -109,7 +110,13 @@ def test_metered_customers_and_tokens_replace_the_planned_ones() -> None:
     planned, known = path(plan()), path(plan(), sold=sold())
     assert any("planned, nothing has been metered" in line for line in planned.assumed)
     assert not any("metered" in line for line in known.assumed)
-    assert any("(metered)" in name for name, _, _ in known.movers) or known.movers != planned.movers
+    draws, project = Draws(), inputs(sold=sold())
+    assert project.plan.business is not None
+    stream(project, 0, project.plan.business.revenue[0], draws, Scenario())
+    each = 9_600_000 / 3 / 3  # metered tokens over months and customers
+    assert np.median(draws.given["starter: tokens of a customer a month (metered)"]) == pytest.approx(
+        each, rel=0.05
+    )
     assert planned.customers is not None
     assert known.customers is not None
     assert known.customers.value > planned.customers.value
