@@ -24,6 +24,7 @@ from modelyard.plan.cases import RATES, RUNS, Case, published, read
 from modelyard.plan.utilisation import Fit, Utilisation
 
 PLACE = Path(cases.__file__).parent / "cases"
+LARGE = Case(*("pretrain", 7e9, 7e9, 1e12, 4096.0, None, None, "H100", 64.0, "bf16", "FSDP", None, 2025.0))
 TABLES = pytest.mark.parametrize("table", [RUNS, RATES])
 # What a blinded table hides; all else is technical.
 HIDDEN = ("org", "source", "confidence", "MFU", "HFU", "Throughput (T/s/GPU)", "section")
@@ -103,6 +104,7 @@ def test_whole_runs_alone_are_predicted_better_too(all_rows: list[backtest.Row])
     found = score([published()[at] for at in whole], [all_rows[at] for at in whole])
     assert found is not None
     assert found.median_factor < min(1.25, found.baseline_median_factor)
+    assert found.within_1_5 >= 0.9
     assert found.gain_interval is not None
     assert found.gain_interval[0] > 0
     assert abs(found.coverage - SHARE) < 1.96 * math.sqrt(SHARE * (1 - SHARE) / found.rows)
@@ -134,9 +136,27 @@ def test_a_new_row_of_a_known_code_learns_from_its_rows() -> None:
     assert by_kin.sd < 0.7 * by_others.sd
 
 
+def test_a_whole_run_reaches_on_one_node_what_was_measured_and_on_many_less() -> None:
+    def reached(devices: float, tokens: float | None) -> float:
+        found = predict(replace(LARGE, devices=devices, tokens=tokens, parallelism="")).utilisation
+        assert found is not None
+        return found.share()
+
+    assert reached(8, 1e12) == pytest.approx(reached(8, None))
+    falls = [reached(devices, 1e12) / reached(devices, None) for devices in (8, 32, 128, 1024)]
+    assert falls[0] > falls[1] > falls[2] == pytest.approx(falls[3])
+    assert falls[3] < 0.9
+
+
+def test_layers_computed_again_cost_speed() -> None:
+    again = predict(replace(LARGE, parallelism="FSDP + activation checkpointing"))
+    assert again.gpu_hours
+    assert (kept := predict(LARGE).gpu_hours)
+    assert 1.03 < again.gpu_hours.value / kept.value < 4 / 3
+
+
 def test_a_run_with_more_tokens_takes_longer_by_just_as_much() -> None:
-    case = Case(*("pretrain", 7e9, 7e9, 1e12, 4096.0, None, None, "H100", 64.0, "bf16", "FSDP", None, 2025.0))
-    once, twice = predict(case), predict(replace(case, tokens=2e12))
+    once, twice = predict(LARGE), predict(replace(LARGE, tokens=2e12))
     assert once.gpu_hours
     assert twice.gpu_hours
     assert once.cost_usd

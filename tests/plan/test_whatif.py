@@ -106,6 +106,11 @@ def test_recomputing_is_taken_only_where_nothing_else_fits() -> None:
     assert planned("RTX 4090", "7B", method="lora").recompute == "full"
 
 
+def test_goodput_is_all_on_one_node_and_less_on_many() -> None:
+    assert planned("H100:8", layout="FSDP8").goodput == pytest.approx(1)
+    assert 0.6 < planned("H100:128", layout="FSDP128").goodput < 0.9
+
+
 def test_more_devices_split_what_one_cannot_hold() -> None:
     found = planned("A100:64", "30B")
     assert found.split.shards == 64

@@ -1,10 +1,11 @@
 """Which share of a device's dense 16-bit peak training reaches: a distribution, learnt from published runs.
 
 A Gaussian process over the logarithm of the share. Its prior is hierarchical: a common level; what a class of
-devices shares, and whole runs on it; precision, size, scale and length with small slopes; and for rows by the
-same people or the same code an offset of their own and a smooth dependence on their settings. Noise has
-Student's tails: a run that was nothing like the others moves nothing. The standard deviations below were set
-on the published rows, each family predicted from the others (docs/plan.md has the table).
+devices shares, and interrupted runs on it; precision, size, scale, length and recomputing with small slopes;
+and for rows by the same people or the same code an offset of their own and a smooth dependence on their
+settings. Noise has Student's tails: a run that was nothing like the others moves nothing. The standard
+deviations below were set on the published rows, each family predicted from the others (docs/plan.md has the
+table).
 """
 
 from __future__ import annotations
@@ -32,21 +33,25 @@ CLASSES = {
     "tpu": ("TPU",),
 }
 LEVEL = (math.log(0.37), 1.0)  # the common level of the logarithm, hardly constrained
-CLASS, CLASS_WHOLE = 0.3, 0.2  # of a class of devices, and of whole runs on it
+CLASS, CLASS_WHOLE = 0.3, 0.2  # of a class of devices, and of interrupted runs on it
 SLOPES = {
-    "whole": 0.3,  # restarts, evaluations and checkpoints are in a whole run's hours
+    "interrupted": 0.3,  # restarts, evaluations and checkpoints are in a whole run's hours
     "fp8": 0.3,
     "fp16": 0.2,  # scaled losses, and the years that it was used in
     "experts": 0.3,  # a token meets a part of the parameters
-    "small": 0.1,  # per e-fold below 7e9 parameters: launches and input take their part
+    "recompute": 0.1,  # layers are computed again on the way back, for larger batches
+    "small": 0.05,  # per e-fold below 7e9 parameters: launches and input take their part
     "scale": 0.03,  # per e-fold of devices from 256
     "length": 0.05,  # per e-fold of tokens in a sequence from 2048
     "memory": 0.1,  # per halving from 80 GiB
     "early": 0.2,  # per year before 2023: without fused attention
 }
-OFFSET_WHOLE, OFFSET_RATE = 0.15, 0.08  # of a family: of its whole runs, and of its measured rates
+OFFSET_WHOLE, OFFSET_RATE = 0.15, 0.06  # of a family: of its whole runs, and of its measured rates
 SMOOTH = 0.08  # within a family, over settings
-NOISE_WHOLE, NOISE_RATE = 0.25, 0.05
+NOISE_WHOLE, NOISE_RATE = 0.22, 0.05
+# Devices of a whole run: up to ALONE, one node, it reaches what others measured in minutes; with each node
+# more something breaks or waits more often, up to INTERRUPTED.
+ALONE, INTERRUPTED = 8, 128
 TAILS = 4.0  # Student's degrees of freedom
 WIDER = 1.3  # of a new row's noise variance, for these tails
 # What the published tables cannot tell: one source each, or none. Their spread is added to the interval.
@@ -177,6 +182,7 @@ class _Seen:
     smooth: Array
     classes: Array
     whole: Array
+    interrupted: Array
     families: list[str]
 
     @staticmethod
@@ -187,45 +193,51 @@ class _Seen:
             np.array([[row[name] * spread for name, spread in SLOPES.items()] for row in rows]),
             np.array([_place(one, row) for one, row in zip(cases, rows, strict=True)]),
             np.array([class_of(device) for device in devices if device]),
-            np.array([row["whole"] for row in rows]),
+            np.array([is_whole(one) for one in cases]),
+            np.array([row["interrupted"] for row in rows]),
             list(families),
         )
 
     @property
     def noise(self) -> Array:
-        return np.where(self.whole > 0, NOISE_WHOLE, NOISE_RATE)
+        return np.where(self.whole, NOISE_WHOLE, NOISE_RATE)
 
     @property
     def offset(self) -> Array:
-        return np.where(self.whole > 0, OFFSET_WHOLE, OFFSET_RATE)
+        return np.where(self.whole, OFFSET_WHOLE, OFFSET_RATE)
 
 
 def _numbers(case: Case, device: Device) -> dict[str, float]:
     """By the names of SLOPES."""
-    active = case.active or 1.0
+    active, devices = case.active or 1.0, case.devices or DEVICES
+    broken = math.log(devices / ALONE) / math.log(INTERRUPTED / ALONE)
     return {
-        "whole": float(is_whole(case)),
+        "interrupted": is_whole(case) * min(1.0, max(0.0, broken)),
+        "recompute": float(_recomputes(case)),
         "fp8": float("fp8" in case.precision),
         "fp16": float("fp16" in case.precision),
         "experts": float((case.total or active) > 1.3 * active),
         "small": min(0.0, math.log(active / 7e9)),
-        "scale": math.log((case.devices or DEVICES) / DEVICES),
+        "scale": math.log(devices / DEVICES),
         "length": math.log((case.sequence or SEQUENCE) / SEQUENCE),
         "memory": math.log2(device.memory_gib / 80),
         "early": min(0.0, (case.year or YEAR) - 2023),
     }
 
 
+def _recomputes(case: Case) -> bool:
+    if case.recompute is not None:
+        return case.recompute
+    return bool(re.search(r"full ac|activation checkpointing", case.parallelism.lower()))
+
+
 def _place(case: Case, row: dict[str, float]) -> list[float]:
     """Where a case lies among its family: one unit apart is moderately alike."""
-    again = case.recompute
-    if again is None:
-        again = bool(re.search(r"full ac|activation checkpointing", case.parallelism.lower()))
     return [
         math.log((case.active or 1.0) / 7e9) / 2,
         row["length"] / 1.2,
         row["scale"] / 2,
-        float(again),
+        row["recompute"],
         2 * row["fp8"],
         row["memory"],
         *(math.log(degree(kind, case.parallelism) or 1) / 1.5 for kind in ("tp", "pp")),
@@ -236,7 +248,7 @@ def _prior(a: _Seen, b: _Seen) -> Array:
     """Covariances of the logarithm of the share between cases, noise left out."""
     found: Array = LEVEL[1] ** 2 + a.linear @ b.linear.T
     alike = a.classes[:, None] == b.classes[None, :]
-    found = found + alike * (CLASS**2 + CLASS_WHOLE**2 * np.outer(a.whole, b.whole))
+    found = found + alike * (CLASS**2 + CLASS_WHOLE**2 * np.outer(a.interrupted, b.interrupted))
     family = np.array([[bool(one) and one == other for other in b.families] for one in a.families])
     apart = ((a.smooth[:, None, :] - b.smooth[None, :, :]) ** 2).sum(axis=2)
     close = alike * SMOOTH**2 * np.exp(-apart / 2)

@@ -169,7 +169,8 @@ def run(
         recompute=again == "full",
         year=None,
     )
-    row, rate = timed(case), timed(replace(case, tokens=None)).utilisation
+    # A layout would be taken for one code's: both shares are of nobody's code.
+    row, rate = timed(case), timed(replace(case, tokens=None, parallelism="")).utilisation
     if row.hours is None or row.utilisation is None or rate is None:
         raise ProjectError(
             f"the run cannot be predicted: {'; '.join(row.gaps)}", try_="modelyard plan --help"
