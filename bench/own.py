@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 
 import results
 from asking import ROOT
@@ -115,7 +115,10 @@ def tuned(place: Place) -> list[Figure]:
     """Every run predicted from the calibration, then made."""
     corpus, base = newest(place.yard, "data.prepare"), newest(place.yard, "train.base")
     told = place.project.train.model_dump(mode="json") | {"search": None}
-    calibration = run(place, corpus, base, told | {"budget": {"tokens": CALIBRATED_TOKENS}}, trial=True)
+    import transformers  # noqa: F401 (each of a user's runs loads it; here the first would pay for all)
+
+    short = told | {"budget": {"tokens": CALIBRATED_TOKENS}}
+    calibration = run(place, corpus, base, short, trial="calibration")
     print(f"calibrated in {calibration.seconds:.0f} s")
     made = next(one for one in standing(place.yard).tuned if one.record == calibration.id)
     done = work(place.yard, base, corpus, told, CALIBRATED_TOKENS)
@@ -138,7 +141,14 @@ def tuned(place: Place) -> list[Figure]:
     ]
 
 
-def run(place: Place, corpus: Record, base: Record, train: dict[str, Any], *, trial: bool = False) -> Record:
+def run(
+    place: Place,
+    corpus: Record,
+    base: Record,
+    train: dict[str, Any],
+    *,
+    trial: Literal[False, "calibration"] = False,
+) -> Record:
     """One run, anew."""
 
     def once() -> Line[Record]:

@@ -205,6 +205,8 @@ def test_half_a_minute_of_training_calibrates_and_leaves_the_model_alone(desk: C
     basis = said.json["result"]["basis"]
     assert basis.startswith("measured: record")
     assert before not in basis
+    run = Yard(desk.folder / ".yard").one(basis.rsplit()[-1])
+    assert "model.safetensors" in run.files  # merged as in any run, for that takes its time too
     assert desk("show", "model", "--json").json["result"]["record"] == before
     assert standing(Yard(desk.folder / ".yard")).value("train.tokens") == tokens
     assert desk("status", "--json").json["result"]["release"] == release

@@ -23,6 +23,8 @@ from modelyard.plan.devices import catalogue, find
         ("RTX A6000-48GB", "RTX A6000"),
         ("TPU v4", "TPU v4"),
         ("V100-32GB", "V100"),
+        ("NVIDIA A40-48Q", "A40"),
+        ("GeForce RTX 5090 32GB", "RTX 5090"),
     ],
 )
 def test_a_device_is_known_by_what_people_call_it(said: str, name: str) -> None:

@@ -97,9 +97,10 @@ def work(yard: Yard, base: Record, corpus: Record, train: Mapping[str, Any], tok
     shape = of_config(json.loads((folder / "config.json").read_text("utf-8")))
     if shape is None:
         return None
-    labels, seen = looked_at(yard, corpus, folder, Train.model_validate(train))
+    told = Train.model_validate(train)
+    labels, seen = looked_at(yard, corpus, folder, told)
     lora = (train.get("method") or {}).get("lora")
-    return Work(shape, lora["rank"] if lora else None, tokens, labels, seen)
+    return Work(shape, lora["rank"] if lora else None, tokens, labels, seen, told.batch_tokens)
 
 
 def looked_at(yard: Yard, corpus: Record, base: Path, train: Train) -> tuple[float, float]:

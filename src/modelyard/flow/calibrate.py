@@ -9,9 +9,11 @@ from .node import Line, Node
 
 
 def calibration(project: Project, corpus: Record, base: Record, tokens: int) -> Line[Record]:
-    """The record of a trial over `tokens`; its search is left out, its budget is theirs."""
+    """The record of a run over `tokens`; its search is left out, its budget is theirs."""
     told = {"search": None, "budget": Budget(tokens=tokens), "seed": project.train.seed or project.seed}
     train = project.train.model_copy(update=told)
     inputs = {"corpus": (corpus,), "model": (base,)}
-    (record,) = yield (Node(TUNE, TuneSettings(train=train, trial=True), inputs, label="calibration"),)
+    (record,) = yield (
+        Node(TUNE, TuneSettings(train=train, trial="calibration"), inputs, label="calibration"),
+    )
     return record

@@ -36,8 +36,9 @@ def forecast(project: Project, yard: Yard) -> list[tuple[str, float | None, str]
     before: dict[str, float] = defaultdict(float)
     seen: set[tuple[str, str]] = set()
     for record in yard.find():
-        if record.settings.get("trial") and project.train.search is None:
-            continue  # a calibration
+        trial = record.settings.get("trial")
+        if trial == "calibration" or (trial and project.train.search is None):
+            continue
         if (record.step, record.key) not in seen:
             seen.add((record.step, record.key))
             before[record.step] += record.seconds

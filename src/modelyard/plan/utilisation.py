@@ -27,7 +27,7 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 
 CLASSES = {
     "volta": ("V100",),
-    "ampere": ("A100", "A800", "A10", "A10G", "RTX A5000", "RTX A6000", "RTX 3090"),
+    "ampere": ("A100", "A800", "A10", "A10G", "A40", "RTX A5000", "RTX A6000", "RTX 3090"),
     "hopper": ("H100", "H800", "H200", "H20", "GH200"),
     "blackwell": ("B200", "B300", "GB200", "GB300"),
     "tpu": ("TPU",),

@@ -217,9 +217,9 @@ class TuneSettings(Settings):
     """What train.tune is told."""
 
     train: Train
-    trial: bool = False
+    trial: bool | Literal["calibration"] = False
     """One of a search: more pairs of `select` are asked, adapters are not merged, and a run that falls apart
-    is a record that says so."""
+    is a record that says so. Or a calibration: a run like any other, which is nobody's model."""
 
 
 class SearchSettings(Settings):
