@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.plan.projects import BUSINESS, inputs, measured, plan, sold
 
 from modelyard.errors import ProjectError
+from modelyard.plan.backtest import Range
 from modelyard.plan.cash import Cash, cash, runway_months, token_cost
 from modelyard.plan.draws import Draws, movers
 from modelyard.plan.routes import routes
@@ -135,6 +136,22 @@ def test_a_bought_answer_and_an_unmeasured_machine_cost_something_without_a_load
     assert token_cost(bought, routes(bought)[0]) == pytest.approx((125 * 0.14 + 8 * 0.28) / 133)
     own = inputs(plan(load=None, private=True))
     assert 0 < token_cost(own, routes(own)[0]) < 1
+
+
+def test_a_customer_who_stays_longer_is_worth_more_and_others_have_no_worth() -> None:
+    def worth(churn: float) -> Range:
+        sells = [
+            one | {"churn_per_month": churn, "support_hours": 0} if one["kind"] == "subscription" else one
+            for one in BUSINESS["revenue"]
+        ]
+        prices = path(business(revenue=sells)).prices
+        assert [one.worth is None for one in prices] == [one.unit != "customer and month" for one in prices]
+        (found,) = (one.worth for one in prices if one.worth is not None)
+        return found
+
+    gone, leaves, stays = worth(1.0), worth(0.1), worth(0.01)
+    assert gone.value < leaves.value < stays.value < 36 * gone.value
+    assert stays.low <= stays.value <= stays.high
 
 
 def test_a_price_below_its_floor_shows_in_margin_and_floor() -> None:

@@ -57,6 +57,7 @@ def test_a_bill_rate_pays_the_hours_that_nobody_buys() -> None:
 
 @given(st.floats(0, 0.5))
 def test_a_customer_who_may_leave_is_worth_less(churn: float) -> None:
-    stays = economics.lifetime_value(100, 0.5, 0.0, discount=0.0)
-    assert stays == pytest.approx(100 * 0.5 * 36)
-    assert economics.lifetime_value(100, 0.5, churn) <= stays
+    stays = economics.lifetime_value(50, 0.0, discount=1e-9)
+    assert stays == pytest.approx(50 * 36)
+    assert economics.lifetime_value(50, churn) <= stays
+    assert economics.lifetime_value(50, 1.0) == pytest.approx(50)

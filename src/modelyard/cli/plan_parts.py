@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..plan.backtest import Range
-from ..plan.cash import Cash, runway_months
+from ..plan.cash import LASTS, Cash, runway_months
 from ..plan.whatif import PRESUMED
 from ..plan.whole import Whole
 from .plan_tables import Part, Table, between, cut, reported, thing
@@ -205,6 +205,16 @@ def _money(cash: Cash, currency: str) -> list[str]:
         translate("carries itself from month {month}", month=cash.break_even_month)
         if cash.break_even_month
         else translate("does not carry itself within {months} months", months=cash.months),
+    ]
+    told += [
+        translate(
+            "a customer of {plan} leaves {worth} in {months} months: more is lost on winning one",
+            plan=one.name,
+            worth=between(one.worth),
+            months=LASTS,
+        )
+        for one in cash.prices
+        if one.worth is not None
     ]
     return told
 

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Amount = TypeVar("Amount", float, NDArray[np.float64])
 HOURS_PER_MONTH = 730.0
 # Wages are 70.2% of what an hour costs an employer in the United States (BLS, ECEC, June 2025).
 WAGE_SHARE = 0.702
@@ -50,9 +56,10 @@ def bill_rate_floor(cost_per_hour: float, billable: float, margin: float) -> flo
     return cost_per_hour / billable / (1 - margin)
 
 
-def lifetime_value(
-    monthly: float, margin: float, churn: float, months: int = 36, discount: float = 0.01
-) -> float:
-    """What a customer brings over `months` at most: its margin, fewer who stay, later money worth less."""
+def lifetime_value(left: Amount, churn: Amount, months: int = 36, discount: float = 0.01) -> Amount:
+    """What a customer who leaves `left` a month brings over `months` at most: fewer stay, later counts less.
+
+    `churn` and `discount` are shares a month; one of them is above 0.
+    """
     stay = (1 - churn) / (1 + discount)
-    return monthly * margin * (months if stay == 1 else (1 - stay**months) / (1 - stay))
+    return left * (1 - stay**months) / (1 - stay)

@@ -14,6 +14,7 @@ from ..estimate.economics import (
     bill_rate_floor,
     break_even_units,
     gross_margin,
+    lifetime_value,
     price_floor,
     usd_per_mtok,
 )
@@ -30,6 +31,7 @@ from .streams import Stream, stream
 BILLABLE = 0.6  # of the hours of those who sell hours: assumed
 WEEKS = 52 / 12  # of a month
 BUSIEST = 3.0  # times the mean load that machines must stand at the busiest hours, where no load was told
+LASTS = 36  # months of a customer that are counted: longer is hope
 EARLY = 3  # the month at which the hours that sold work takes are told
 
 
@@ -46,6 +48,8 @@ class Price:
     """Gross, at the middle of the cost."""
     break_even: float | None
     """Units a month that would pay everything else."""
+    worth: Range | None = None
+    """What a customer leaves until it goes, over LASTS months at most: what winning one may cost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,18 +239,20 @@ def _prices(
 ) -> list[Price]:
     """Each thing that is sold against what one of it costs."""
     told = inputs.plan.business
+    fee, margin = (told.fee_share, told.margin) if told else (0.0, 0.0)
     hour, mtok = people(inputs).cost_per_hour, token_cost(inputs, route)
     found: list[Price] = []
     for one, made in zip(told.revenue if told else (), streams, strict=True):
+        worth = None
         if isinstance(one, Subscription):
-            support = draws.given.get(f"{one.plan}: support hours of a customer a month")
-            tokens = next((v for k, v in draws.given.items() if k.startswith(f"{one.plan}: tokens")), None)
-            each = (support if support is not None else one.support_hours[1]) * hour + (
-                tokens if tokens is not None else one.tokens_per_month[1]
-            ) * mtok / 1e6
-            cost, unit = range_of(np.asarray(each) + np.zeros(draws.count)), "customer and month"
+            support = _drawn(draws, f"{one.plan}: support", one.support_hours)
+            tokens = _drawn(draws, f"{one.plan}: tokens", one.tokens_per_month)
+            each = support * hour + tokens * mtok / 1e6
+            cost, unit = range_of(each), "customer and month"
             customers = made.customers if made.customers is not None else np.ones_like(made.revenue)
             price = float(made.revenue.sum() / max(customers.sum(), 1e-9))
+            churn = _drawn(draws, f"{one.plan}: share that leaves", one.churn_per_month)
+            worth = range_of(lifetime_value(price * (1 - fee) - each, np.minimum(churn, 1.0), LASTS))
         elif isinstance(one, Service):
             floor = bill_rate_floor(hour, BILLABLE, 0) if hour else 0.0
             cost, unit, price = Range(floor, floor, floor), "hour", one.per_hour
@@ -256,16 +262,22 @@ def _prices(
         else:
             costs = [_unit(one, seconds) for seconds in one.seconds]
             cost, unit, price = Range(costs[1], costs[0], costs[2]), "accepted unit", one.price
-        fee, margin = (told.fee_share, told.margin) if told else (0.0, 0.0)
         found.append(
             Price(
                 *(made.name, unit, price, cost),
                 floor=price_floor(cost.value, 0.0, fee, margin),
                 margin=gross_margin(price, cost.value, fee),
                 break_even=break_even_units(spent, price, cost.value, fee),
+                worth=worth,
             )
         )
     return found
+
+
+def _drawn(draws: Draws, name: str, told: tuple[float, float, float]) -> Array:
+    """What was drawn for the input whose name begins so; its middle where nothing is uncertain."""
+    found = (values for given, values in draws.given.items() if given.startswith(name))
+    return next(found, np.full(draws.count, told[1]))
 
 
 def _unit(one: Annotation, seconds: float) -> float:
