@@ -48,7 +48,7 @@ SLOPES = {
 }
 OFFSET_WHOLE, OFFSET_RATE = 0.15, 0.06  # of a family: of its whole runs, and of its measured rates
 SMOOTH = 0.08  # within a family, over settings
-NOISE_WHOLE, NOISE_RATE = 0.22, 0.05
+NOISE_WHOLE, NOISE_RATE = 0.24, 0.05
 # Devices of a whole run: up to ALONE, one node, it reaches what others measured in minutes; with each node
 # more something breaks or waits more often, up to INTERRUPTED.
 ALONE, INTERRUPTED = 8, 128
