@@ -153,6 +153,8 @@ def test_layers_computed_again_cost_speed() -> None:
     assert again.gpu_hours
     assert (kept := predict(LARGE).gpu_hours)
     assert 1.03 < again.gpu_hours.value / kept.value < 4 / 3
+    none = predict(replace(LARGE, parallelism="FSDP, no activation checkpointing")).gpu_hours
+    assert none == kept
 
 
 def test_a_run_with_more_tokens_takes_longer_by_just_as_much() -> None:

@@ -51,6 +51,14 @@ def test_an_optimizer_that_steps_all_weights_seldom_takes_less() -> None:
     assert seconds(16, 512) == pytest.approx(seconds(16, 4096), rel=0.02)
 
 
+def test_all_weights_write_larger_checkpoints_however_short_the_run_is() -> None:
+    def seconds(rank: int | None) -> float:
+        return predict(RAN, DONE, Work(SMOL, rank, 1, 0.04, 60)).seconds.value
+
+    assert seconds(16) == pytest.approx(20, rel=0.01)
+    assert 5 < seconds(None) - seconds(16) < 30
+
+
 def test_memory_is_told_by_term_and_all_weights_take_more() -> None:
     adapters, whole = memory(DONE), memory(Work(SMOL, None, 20_000, 0.04, 60))
     assert sum(whole.values()) > sum(adapters.values()) > 1

@@ -57,6 +57,9 @@ WIDER = 1.3  # of a new row's noise variance, for these tails
 # What the published tables cannot tell: one source each, or none. Their spread is added to the interval.
 FOUR_BIT = (-math.log(1.75), 0.15)  # LitGPT's table: nf4 is 1.56 times slower at 7e9, 2.0 at 13e9
 FROZEN = 0.2  # steps of adapters: no published rate with its tokens
+RECOMPUTED = re.compile(
+    r"full ac\b|(?<!no )(?<!without )(?<!selective )(activation|gradient) (checkpoint|recomp)"
+)
 SEQUENCE, DEVICES, YEAR = 2048.0, 256.0, 2024.0  # where a row does not say
 
 
@@ -228,7 +231,7 @@ def _numbers(case: Case, device: Device) -> dict[str, float]:
 def _recomputes(case: Case) -> bool:
     if case.recompute is not None:
         return case.recompute
-    return bool(re.search(r"full ac|activation checkpointing", case.parallelism.lower()))
+    return bool(RECOMPUTED.search(case.parallelism.lower()))
 
 
 def _place(case: Case, row: dict[str, float]) -> list[float]:
