@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given, settings
@@ -390,6 +390,23 @@ def test_a_run_of_a_search_that_falls_apart_is_a_record_that_says_so(tmp_path: P
     assert output.facts["train.loss_select_before"].value is not None
     assert {"train.precision", "train.fallen"} <= {choice.name for choice in output.choices}
     assert not (space.out / "model.safetensors").exists()
+
+
+def test_a_calibration_asks_as_few_texts_as_a_run_and_a_search_more(tmp_path: Path) -> None:
+    base, corpus = tiny_model(tmp_path / "base"), write_corpus(tmp_path)
+    (tmp_path / "pairs.select.jsonl").write_text((tmp_path / "pairs.train.jsonl").read_text())
+
+    def asked(trial: Literal["calibration"] | bool) -> int | None:
+        space = Workspace(tmp_path / str(trial), 1, lambda *_, **__: None)
+        for part in (space.out, space.state):
+            part.mkdir(parents=True)
+        settings = TuneSettings(train=Train.model_validate(TRAIN), trial=trial)
+        return tune.run(settings, inputs(corpus, base), space).facts["train.loss_select"].n
+
+    run, calibration, search = asked(False), asked("calibration"), asked(True)
+    assert run is not None
+    assert search is not None
+    assert calibration == run < search
 
 
 def test_a_budget_in_money_is_minutes_at_the_machines_price(tmp_path: Path) -> None:

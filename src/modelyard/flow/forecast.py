@@ -36,9 +36,8 @@ def forecast(project: Project, yard: Yard) -> list[tuple[str, float | None, str]
     before: dict[str, float] = defaultdict(float)
     seen: set[tuple[str, str]] = set()
     for record in yard.find():
-        trial = record.settings.get("trial")
-        if trial == "calibration" or (trial and project.train.search is None):
-            continue
+        if record.settings.get("trial"):
+            continue  # of a calibration, or of a search, which takes the minutes that it is given
         if (record.step, record.key) not in seen:
             seen.add((record.step, record.key))
             before[record.step] += record.seconds

@@ -127,7 +127,7 @@ def train_here(
         try:
             progress = loop.train(run)
         except TrainingError as apart:
-            if job.settings.trial is not True:
+            if not job.settings.of_search:
                 raise
             return taken.fallen(apart, made, view, choices), trained
         facts = seen.end(view, step, progress, job.out if place is None or place.first else None)

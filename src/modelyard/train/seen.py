@@ -52,9 +52,9 @@ def begin(
         seed=train.seed,
         longest=train.sequence_tokens,
         tokens=made.tokens,
-        most=TRIAL_PAIRS if job.settings.trial is True else None,
+        most=TRIAL_PAIRS if job.settings.of_search else None,
     )
-    if job.settings.trial is True and not any(text.kind == "select" for text in texts):
+    if job.settings.of_search and not any(text.kind == "select" for text in texts):
         raise SourceError(
             f"a search compares its trials on pairs of select, and none has {train.sequence_tokens} tokens "
             "or less",

@@ -221,6 +221,11 @@ class TuneSettings(Settings):
     """One of a search: more pairs of `select` are asked, adapters are not merged, and a run that falls apart
     is a record that says so. Or a calibration: a run like any other, which is nobody's model."""
 
+    @property
+    def of_search(self) -> bool:
+        """Whether it is one of a search."""
+        return self.trial is True
+
 
 class SearchSettings(Settings):
     """What train.search is told."""

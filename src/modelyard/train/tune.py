@@ -72,7 +72,7 @@ def run(settings: TuneSettings, inputs: Inputs, workspace: Workspace) -> Output:
     facts = ran.facts | _facts(ran, trained, base.folder)
     name = base.json("base.json").get("name", "")
     seen.draw(ran.progress, facts, ran.unit, name, workspace.out / "loss.svg")
-    choices += _write(trained, ran.progress, base, workspace, trial=settings.trial is True)
+    choices += _write(trained, ran.progress, base, workspace, trial=settings.of_search)
     return Output(facts, tuple(choices))
 
 
