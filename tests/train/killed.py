@@ -63,7 +63,7 @@ def main() -> None:
     threads, kills, method = int(sys.argv[4]), int(sys.argv[5]), sys.argv[6]
     quiet = place / "quiet"
     begun = time.perf_counter()
-    ended(child(base, corpus, quiet, threads, method), None)
+    ended(child(base, corpus, quiet, threads, method), math.inf)
     whole = time.perf_counter() - begun
     random = Random(f"{method}/{threads}")
     killed = resumed = run = 0
@@ -73,8 +73,15 @@ def main() -> None:
         hit = place / f"hit{run}"
         while True:
             resumed += steps(hit) > 0
-            moment = random.uniform(0, whole) if killed < kills else None
-            if ended(child(base, corpus, hit, threads, method), moment):
+            pid = child(base, corpus, hit, threads, method)
+            if killed == kills:
+                moment = math.inf
+            elif killed % 2:  # after a step of its own, for a slow start may take most of a run
+                learned(pid, hit)
+                moment = random.uniform(0, whole / 10)
+            else:
+                moment = random.uniform(0, whole)
+            if ended(pid, moment):
                 break
             killed += 1
         names = sorted(path.relative_to(quiet) for path in (quiet / "out").rglob("*") if path.is_file())
@@ -82,9 +89,16 @@ def main() -> None:
     print(json.dumps({"killed": killed, "resumed": resumed, "runs": run, "different": different}))
 
 
-def ended(pid: int, moment: float | None) -> bool:
+def learned(pid: int, folder: Path) -> None:
+    """Wait until a child has written a checkpoint, or ended; it stays to be waited for."""
+    before = steps(folder)
+    while steps(folder) == before and not os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+        time.sleep(0.001)
+
+
+def ended(pid: int, moment: float) -> bool:
     """Wait for a child to end by itself, or kill it after `moment` seconds; whether it ended."""
-    until = math.inf if moment is None else time.perf_counter() + moment
+    until = time.perf_counter() + moment
     while time.perf_counter() < until:
         done, status = os.waitpid(pid, os.WNOHANG)
         if done:
