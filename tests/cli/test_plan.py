@@ -166,6 +166,18 @@ def test_machines_for_a_load_are_told_with_their_range(desk: Command) -> None:
     assert desk("plan", "--serve", "5").code == 2
 
 
+def test_a_load_that_no_number_of_machines_carries_says_why(desk: Command) -> None:
+    late = ("plan", "--model", "7B", "--on", "H100", "--serve", "5", "--p95-s", "1")
+    result = desk(*late, "--json").json["result"]
+    assert [result["reached"][end]["machines"] for end in ("low", "middle", "high")] == [None] * 3
+    assert len([why for why in result["why"] if "answers alone take" in why]) == 3
+    assert "单独作答时" in desk(*late, "--lang", "zh").out
+    many = ("plan", "--model", "7B", "--on", "Trainium3", "--serve", "10000000", "--p95-s", "60")
+    why = desk(*many, "--json").json["result"]["why"]
+    assert "no price in the catalogue, so no cost" in why
+    assert any("machines are too few" in one for one in why)
+
+
 def test_a_run_on_this_machine_leads_back_to_a_record(desk: Command) -> None:
     result = desk("plan", "--model", "135M", "--tokens", "1M", "--on", "here", "--json").json["result"]
     assert result["basis"].startswith("measured: record")

@@ -10,7 +10,7 @@ from modelyard.estimate.communication import bubble, sent_bytes
 from modelyard.estimate.serving import Speed, cache_bytes_per_token, measured, roofline
 from modelyard.estimate.shape import Shape
 from modelyard.estimate.split import Split
-from modelyard.plan.capacity import Load, machines, simulate
+from modelyard.plan.capacity import MOST, Load, machines, most_per_s, simulate
 
 LLAMA = Shape(32, 4096, 11008, 32, 32, 128, 32000, tied=False)
 SPEED = Speed(prefill_tps=2000, weights_s=0.01, each_s=0.002)
@@ -36,12 +36,31 @@ def test_the_fewest_machines_keep_the_limit_and_one_less_does_not(
     assert found.p95_s <= load.p95_s
     assert 0 < found.busy <= 1
     if found.machines > 1:
-        fewer = simulate(SPEED, load, rate / (found.machines - 1))[0]
-        assert fewer > load.p95_s * 0.9  # a simulation of fewer is not smooth to the last percent
+        each = rate / (found.machines - 1)
+        # A simulation of fewer is not smooth to the last percent.
+        assert each >= found.most_per_s or simulate(SPEED, load, each)[0] > load.p95_s * 0.9
 
 
 def test_a_limit_that_one_answer_alone_breaks_has_no_number_of_machines() -> None:
     assert machines(SPEED, Load(1, 100, 100, 0.01)) is None
+
+
+def test_patient_callers_do_not_make_a_machine_faster() -> None:
+    most = most_per_s(SPEED, 100, 100)
+    for rate in (1.5, 3.9, 50.0):
+        found = machines(SPEED, Load(rate * most, 100, 100, p95_s=600))
+        assert found is not None
+        assert found.machines > rate
+        assert found.p95_s <= 600
+    assert machines(SPEED, Load((MOST + 1) * most, 100, 100, 600)) is None
+
+
+def test_the_last_machines_below_the_most_are_tried() -> None:
+    most = most_per_s(SPEED, 100, 100)
+    limit, _ = simulate(SPEED, Load(1, 100, 100, 1), 0.65 * most)
+    found = machines(SPEED, Load(MOST * 0.6 * most, 100, 100, limit))
+    assert found is not None
+    assert MOST / 2 < found.machines < MOST
 
 
 def test_two_measurements_give_back_themselves() -> None:

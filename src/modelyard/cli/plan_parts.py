@@ -42,9 +42,8 @@ def routes(found: Whole) -> Part:
     best = found.routes[0]
     told = [
         translate(
-            "quality: measured on held-out questions, or expected of three ({evidence}: {source})",
-            evidence=said(best.quality.evidence),
-            source=said(best.quality.source),
+            "quality: measured on held-out questions, or expected of three ({evidence})",
+            evidence=": ".join(said(part) for part in (best.quality.evidence, best.quality.source) if part),
         ),
         translate("largest risk: {risk}", risk=said(best.risk)),
     ]

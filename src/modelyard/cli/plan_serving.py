@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,9 @@ from typing import Any
 from .. import plan as room
 from ..errors import NoRoom, ProjectError
 from ..estimate.economics import usd_per_mtok
-from ..estimate.serving import cache_bytes_per_token, roofline
+from ..estimate.serving import Speed, cache_bytes_per_token, roofline
 from ..plan.backtest import Range
-from ..plan.capacity import Load, machines
+from ..plan.capacity import MOST, Load, alone_s, machines
 from ..plan.memory import GIB
 from ..plan.training import local
 from .plan_tables import between
@@ -42,6 +43,10 @@ def serve(voice: Voice, asked: dict[str, Any]) -> None:
             try_="more devices, fewer --bits, or shorter --input and --output",
         )
     found: dict[str, Any] = {}
+    why = ["uncalibrated: rated peak and bandwidth, and what engines reach of them"]
+    hour = device.rent_usd_per_hour[1] * devices if device.rent_usd_per_hour else None
+    if hour is None:
+        why.append("no price in the catalogue, so no cost")
     for reached, name in enumerate(ENDS):
         speed = roofline(
             model.shape,
@@ -53,7 +58,8 @@ def serve(voice: Voice, asked: dict[str, Any]) -> None:
             reached=reached,
         )
         capacity = machines(speed, load, slots=min(64, slots))
-        hour = device.rent_usd_per_hour[1] * devices if device.rent_usd_per_hour else None
+        if capacity is None:
+            why.append(_none(name, speed, load, min(64, slots)))
         tokens = (load.input_tokens + load.output_tokens) * (capacity.most_per_s if capacity else 0)
         found[name] = {
             "prefill_tps": speed.prefill_tps,
@@ -67,13 +73,21 @@ def serve(voice: Voice, asked: dict[str, Any]) -> None:
         }
     result = {
         "devices": {"name": device.name, "each": devices, "source": device.source},
-        "load": {"requests_per_s": load.requests_per_s, "p95_s": load.p95_s},
+        "load": asdict(load),
         "cache_gib_per_request": cache / GIB,
         "requests_at_once": min(64, slots),
         "reached": found,
-        "why": ["uncalibrated: rated peak and bandwidth, and what engines reach of them"],
+        "why": why,
     }
     voice.done(result, lambda: _served(result))
+
+
+def _none(end: str, speed: Speed, load: Load, slots: int) -> str:
+    """Why no number of machines carries the load."""
+    alone = alone_s(speed, load, slots=slots)
+    if alone > load.p95_s:
+        return f"{end}: 95 of 100 answers alone take {alone:.3g} s, and {load.p95_s:g} are allowed"
+    return f"{end}: {MOST} machines are too few"
 
 
 def _served(result: dict[str, Any]) -> str:
@@ -91,6 +105,13 @@ def _served(result: dict[str, Any]) -> str:
         [translate(text), *(number(result["reached"][end][name]) for end in ENDS)]
         for name, text in names.items()
     ]
+    load = translate(
+        "{rate} requests a second, {read} tokens read and {written} written, 95 of 100 within {p95} s",
+        rate=number(result["load"]["requests_per_s"]),
+        read=number(result["load"]["input_tokens"]),
+        written=number(result["load"]["output_tokens"]),
+        p95=number(result["load"]["p95_s"]),
+    )
     told = translate(
         "{cache} GiB of keys and values a request, {slots} at once on {each} x {name}",
         cache=number(result["cache_gib_per_request"]),
@@ -98,7 +119,7 @@ def _served(result: dict[str, Any]) -> str:
         each=result["devices"]["each"],
         name=result["devices"]["name"],
     )
-    lines = [told, *(said(line) for line in result["why"])]
+    lines = [load, told, *(said(line) for line in result["why"])]
     return "\n\n".join([table(["of the load", *ENDS], rows), "\n".join(f"- {line}" for line in lines)])
 
 

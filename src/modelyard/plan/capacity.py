@@ -9,7 +9,9 @@ from functools import lru_cache
 
 from ..estimate.serving import Speed
 
-REQUESTS = 1500  # simulated; the first tenth fills the machine and is not counted
+REQUESTS = 1500  # simulated at least; the first tenth fills the machine and is not counted
+LONG = 5.0  # limits that are simulated at least: a queue that grows without end has to pass the limit
+REQUESTS_MOST = 20_000  # simulated at most
 SLOTS = 64  # requests that an engine has under way at most
 MOST = 4096  # machines
 
@@ -38,26 +40,34 @@ class Capacity:
 
 @lru_cache(maxsize=512)
 def machines(speed: Speed, load: Load, *, slots: int = SLOTS, seed: int = 0) -> Capacity | None:
-    """The fewest machines that keep `load.p95_s`; None where one alone request does not keep it.
+    """The fewest machines that keep `load.p95_s`; None where requests alone do not keep it, or `MOST` do not.
 
     Requests come at random times (Poisson), are spread evenly, and are as long as exponential chance has it.
     """
-    alone, _ = simulate(speed, load, 1e-9, slots=slots, seed=seed)
-    if alone > load.p95_s:
+    if alone_s(speed, load, slots=slots, seed=seed) > load.p95_s:
         return None
     most = most_per_s(speed, load.input_tokens, load.output_tokens, slots)
-    low = max(1, int(load.requests_per_s / most))
-    high = low
-    while simulate(speed, load, load.requests_per_s / high, slots=slots, seed=seed)[0] > load.p95_s:
-        low, high = high + 1, high * 2
-        if high > MOST:
+
+    def one_of(machines: int) -> tuple[float, float]:
+        return simulate(speed, load, load.requests_per_s / machines, slots=slots, seed=seed)
+
+    low = high = int(load.requests_per_s / most) + 1  # with fewer, the queue grows without end
+    if low > MOST:
+        return None
+    while one_of(high)[0] > load.p95_s:
+        if high == MOST:
             return None
+        low, high = high + 1, min(high * 2, MOST)
     while low < high:
         middle = (low + high) // 2
-        kept = simulate(speed, load, load.requests_per_s / middle, slots=slots, seed=seed)[0] <= load.p95_s
-        low, high = (low, middle) if kept else (middle + 1, high)
-    p95, busy = simulate(speed, load, load.requests_per_s / high, slots=slots, seed=seed)
+        low, high = (low, middle) if one_of(middle)[0] <= load.p95_s else (middle + 1, high)
+    p95, busy = one_of(high)
     return Capacity(high, p95, busy, most)
+
+
+def alone_s(speed: Speed, load: Load, *, slots: int = SLOTS, seed: int = 0) -> float:
+    """Seconds within which 95 of 100 answers come that have a machine to themselves."""
+    return simulate(speed, load, 1e-9, slots=slots, seed=seed)[0]
 
 
 def most_per_s(speed: Speed, input_tokens: float, output_tokens: float, slots: int = SLOTS) -> float:
@@ -75,7 +85,8 @@ def simulate(
     """
     chance = random.Random(seed)
     arrivals, at = deque[tuple[float, int]](), 0.0
-    for _ in range(REQUESTS):
+    requests = min(REQUESTS_MOST, max(REQUESTS, round(LONG * load.p95_s * requests_per_s)))
+    for _ in range(requests):
         at += chance.expovariate(requests_per_s)
         arrivals.append((at, max(1, round(chance.expovariate(1 / load.output_tokens)))))
     read_s = load.input_tokens / speed.prefill_tps
@@ -100,5 +111,5 @@ def simulate(
             one[0] -= steps
         took += [now - came for left, came in going if left <= 0]
         going = [one for one in going if one[0] > 0]
-    counted = sorted(took[REQUESTS // 10 :])
+    counted = sorted(took[requests // 10 :])
     return counted[int(len(counted) * 0.95)], 1 - idle / now
