@@ -34,6 +34,13 @@ def test_what_is_no_count_is_refused(said: str) -> None:
         number(said)
 
 
+def test_a_size_or_an_amount_without_its_letter_is_named() -> None:
+    with pytest.raises(ProjectError, match="7 parameters are no language model"):
+        model_of("7")
+    with pytest.raises(ProjectError, match="300 tokens fill no sequence of 2048"):
+        planned(tokens=300)
+
+
 def test_hours_and_cost_follow_tokens_and_the_interval_holds_the_value() -> None:
     once, twice = planned(), planned(tokens=6e11)
     assert twice.hours.value == pytest.approx(2 * once.hours.value)

@@ -22,6 +22,7 @@ from .memory import GIB, SOFTENED, decoder_of, split_of
 
 Method = Literal["full", "lora", "qlora"]
 POWERS = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
+SMALLEST = 1e4  # parameters; less is a size without its letter
 MICRO_BATCHES = 8  # of a pipeline's step
 SPARE = 0.07  # of a device's memory, for the driver and for holes between what is allocated
 # Of a final run, what the whole project costs: 1.5 (OLMo, arXiv:2503.05804) to 5.6 (Olmo 3's report).
@@ -90,7 +91,7 @@ def number(text: str) -> float:
 def model_of(text: str, active: str | None = None) -> Model:
     """A size such as 7B, or a config.json, or a folder with one; `active` of them meet a token.
 
-    Raises ProjectError for neither, and for more active parameters than there are.
+    Raises ProjectError for neither, for a size that no model has, for more active parameters than there are.
     """
     model = _model(text)
     if active is None:
@@ -111,6 +112,10 @@ def _model(text: str) -> Model:
         if "/" in text or text.endswith(".json"):
             raise ProjectError("there is no such configuration", where=text, try_="a size such as 7B")
         size = number(text)
+        if size < SMALLEST:
+            raise ProjectError(
+                f"{text} parameters are no language model", try_=f"{text}B, where billions are meant"
+            )
         return Model(size, decoder_of(size), guessed=True)
     try:
         shape = of_config(json.loads(path.read_text("utf-8")))
@@ -150,8 +155,12 @@ def run(
 
     teacher: parameters of a model that answers beside it, on the same devices, frozen.
 
-    Raises ProjectError for a layout that does not divide, NoRoom for a run that does not fit.
+    Raises ProjectError for a layout that does not divide or less than a sequence; NoRoom where too large.
     """
+    if tokens < sequence:
+        raise ProjectError(
+            f"{tokens:g} tokens fill no sequence of {sequence}", try_=f"{tokens:g}B, where billions are meant"
+        )
     splits = [_told(layout, devices, model.shape)] if layout else _plain(devices, method)
     split, again, terms = _fitted(model, device, splits, method, sequence * micro_batch, 2 * teacher)
     case = Case(
