@@ -71,6 +71,16 @@ def test_a_lesson_reads_the_projects_own_records() -> None:
     assert lesson(one_customer, "no customer is the business") is False
 
 
+def test_a_lesson_that_cannot_be_judged_says_what_is_missing() -> None:
+    for block, missing in (
+        (plan(load=None), "plan.load is not told"),
+        (plan(money=1), "no machine of yours"),
+    ):
+        found = next(one for one in whole(inputs(block)).lessons if one.name == "full machines or none")
+        assert found.kept is None
+        assert missing in found.read
+
+
 def test_rules_of_strategy_money_and_people() -> None:
     tokens = {**BUSINESS, "revenue": BUSINESS["revenue"][:1]}  # type: ignore[index]
     found = whole(inputs(plan(business=tokens, money=None)))

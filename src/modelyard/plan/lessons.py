@@ -115,7 +115,8 @@ def _compute_share(read: Read) -> Found:
 def _full_machines(read: Read) -> Found:
     capacity = read.route.answering.capacity if read.route.answering else None
     if capacity is None:
-        return None, "plan.load is not told, or answers are bought"
+        told = read.inputs.load is not None
+        return None, "on the best route no machine of yours answers" if told else "plan.load is not told"
     return (
         capacity.busy >= 0.1,
         f"{capacity.machines} machine{'s' * (capacity.machines > 1)}, busy {capacity.busy:.0%} at the peak",
