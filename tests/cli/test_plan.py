@@ -232,6 +232,30 @@ def test_a_yard_that_trained_nothing_says_so(desk: Command) -> None:
     assert desk("plan", "--json").json["result"]["calibrated"] is False
 
 
+def test_before_a_run_the_files_of_the_sources_are_counted(desk: Command) -> None:
+    shutil.rmtree(desk.folder / ".yard")
+    file = desk.folder / "modelyard.yaml"
+    told = yaml.safe_load(file.read_text())
+    rows = {"question": "a", "answer": "b"}
+    (desk.folder / "rows.jsonl").write_text(f"{json.dumps(rows)}\n" * 1000)
+    right = {"licence": "CC0-1.0", "owner": "us", "basis": "own"}
+    told["data"]["sources"] = [{"path": "rows.jsonl", **right}]
+    file.write_text(yaml.safe_dump(told))
+    result = desk("plan", "--json").json["result"]
+    assert result["routes"][0]["kind"] != "wait"
+    assert any("counted in the files" in line for line in result["assumed"])
+    told["data"]["sources"].append({"path": "to come", "made_by": "make them", **right})
+    file.write_text(yaml.safe_dump(told))
+    result = desk("plan", "--json").json["result"]
+    assert "to come is not there yet: `make them` makes it" in result["assumed"]
+    unfit = {one["kind"]: one["unfit"] for one in result["routes"]}
+    assert "not there yet: to come" in unfit["lora"]
+    told["plan"] = {"has": {"documents": 10, "pairs": 1000}}
+    file.write_text(yaml.safe_dump(told))
+    result = desk("plan", "--json").json["result"]
+    assert not any("not there yet" in line for line in result["assumed"])
+
+
 def test_prices_in_another_currency_without_a_plan_are_left_out_and_said(desk: Command) -> None:
     file = desk.folder / "modelyard.yaml"
     told = yaml.safe_load(file.read_text("utf-8"))
@@ -250,6 +274,7 @@ def plans() -> list[Whole]:
         whole(inputs(plan(business=None, load=None, team=[], money=None, has=None), offers={})),
         whole(inputs(plan(money=10, deadline="2026-12-24", private=True, stage="scale", own=["RTX 4090"]))),
         whole(inputs(plan(load={"requests_per_day": 1e7, "p95_s": 0.001}, stage="repeatable"))),
+        whole(inputs(plan(has=None), lacking=("docs", "rows.jsonl"))),
         whole(inputs(plan(currency="CNY", usd_rate=7.1), standing=measured(**{"gain.task": -0.1}))),
     ]
 

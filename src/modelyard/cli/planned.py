@@ -9,10 +9,12 @@ from typing import Any
 from sqlalchemy import func, select
 
 from ..bill.money import CURRENCIES
-from ..errors import ProjectError
+from ..data import Source
+from ..data.glance import Glance, glance
+from ..errors import ProjectError, SourceError
 from ..plan.inputs import BASE, Inputs, Offer, Own, Sold
 from ..plan.options import this_machine
-from ..plan.settings import Plan
+from ..plan.settings import Has, Plan
 from ..plan.standing import Standing, parameters_of, standing
 from ..project import Project
 from ..records.clock import now_us
@@ -46,6 +48,12 @@ def inputs_of(place: Place, today: datetime.date) -> Inputs:
         assumed.append(
             f"prices are in {project.prices.currency} and left out: give plan.currency and usd_rate"
         )
+    seen, lacking = (None, []) if found.value("data.documents") is not None or plan.has else _glance(place)
+    if seen is not None:
+        assumed.append("documents and pairs: counted in the files, before anything is dropped")
+    for source in lacking:
+        maker = f": `{source.made_by}` makes it" if source.made_by else ""
+        assumed.append(f"{source.path} is not there yet{maker}")
     price = project.machine.usd_per_hour
     return Inputs(
         plan=plan,
@@ -62,6 +70,8 @@ def inputs_of(place: Place, today: datetime.date) -> Inputs:
         output_tokens=project.release.mix.output_tokens,
         gates={name: gate.limit for name, gate in {**always({}), **project.release.gates}.items()},
         sources=tuple(source.path for source in project.data.sources),
+        seen=seen,
+        lacking=tuple(source.path for source in lacking),
         offers=offers,
         sold=_sold(place),
         own=_own(place, found),
@@ -88,6 +98,29 @@ def here(folder: Any, today: datetime.date) -> Inputs:
     except ProjectError:  # no project file here or above
         return bare(today)
     return inputs_of(place, today)
+
+
+def _glance(place: Place) -> tuple[Has | None, list[Source]]:
+    """What the sources hold, and those that are not there yet. Raises SourceError."""
+    total, lacking = Glance(), []
+    for source in place.project.data.sources:
+        path = place.folder / source.path
+        try:
+            found = glance(source, path, place.project.task.hold_out)
+        except OSError as error:
+            raise SourceError(
+                f"a file of {source.path} cannot be read: {error.strerror}",
+                where=error.filename or str(path),
+                try_="check its permissions",
+            ) from None
+        if found is None:
+            lacking.append(source)
+        else:
+            total += found
+    if len(lacking) == len(place.project.data.sources):
+        return None, lacking
+    documents, pairs = round(total.documents), round(total.pairs)
+    return Has(documents=documents, pairs=pairs, tokens=total.tokens), lacking
 
 
 def _kind(project: Project) -> str:

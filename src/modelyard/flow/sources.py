@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..data.files import files
 from ..errors import SourceError
 from ..records.digest import file_sha256
 from ..records.shapes import FileEntry, SourceFiles
@@ -24,7 +25,7 @@ def fingerprint(yard: Yard, name: str, path: Path, *, made_by: str | None = None
             try_=made_by or "check the path; it is relative to the project file",
         )
     root = path if path.is_dir() else path.parent
-    found = sorted(_files(path)) if path.is_dir() else [path]
+    found = files(path)
     if not found:
         raise SourceError(
             f"the folder {name} has no files", where=str(path), try_=made_by or "put documents in it"
@@ -81,12 +82,4 @@ def changed(yard: Yard, sources: Sequence[SourceFiles]) -> list[str]:
                 continue
             if row and (row.size, row.mtime_ns, row.inode) != (stat.st_size, stat.st_mtime_ns, stat.st_ino):
                 found.append(name)
-    return found
-
-
-def _files(folder: Path) -> list[Path]:
-    found = []
-    for place, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(place, name) for name in names if not name.startswith(".")]
     return found

@@ -79,6 +79,10 @@ class Inputs:
     gates: Mapping[str, float] = field(default_factory=dict)
     """Gate to its limit."""
     sources: tuple[str, ...] = ()
+    seen: Has | None = None
+    """What the files of the sources hold at a glance, where nobody has measured or told it."""
+    lacking: tuple[str, ...] = ()
+    """Sources that are not there yet, so that what they hold is unknown."""
     offers: Mapping[str, Offer] = field(default_factory=dict)
     sold: Sold | None = None
     own: Own | None = None
@@ -86,9 +90,9 @@ class Inputs:
 
     @property
     def has(self) -> Has:
-        """What there is to learn from: as measured, else as told."""
+        """What there is to learn from: as measured, else as told, else at a glance."""
         documents, pairs = (self.standing.value(name) for name in ("data.documents", "data.pairs.train"))
-        told = self.plan.has or Has()
+        told = self.plan.has or self.seen or Has()
         documents = documents if documents is not None else told.documents
         return Has(
             documents=int(documents),

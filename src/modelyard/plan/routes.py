@@ -284,23 +284,10 @@ def _range(three: Sequence[float]) -> Range:
 
 def _unfit(inputs: Inputs, route: Route, shift: Scenario) -> list[str]:
     """Which limits of the project it breaks."""
-    has, plan, found = inputs.has, inputs.plan, []
-    pairs = has.pairs * shift.data
+    plan = inputs.plan
+    found = _short(inputs, route.kind, shift)
     if route.kind == "buy" and plan.private:
         found.append("plan.private: the data must not leave your machines")
-    if route.kind == "ground" and not has.documents:
-        found.append("there are no documents to ground on")
-    if route.kind in ("lora", "full", "distil", "prune") and pairs < FEWEST_PAIRS:
-        found.append(f"{pairs:.0f} pairs, and {FEWEST_PAIRS} are the fewest whose effect can be measured")
-    if route.kind == "continue" and has.tokens * shift.data < 1e7:
-        found.append(
-            f"{has.tokens * shift.data:.2g} tokens of documents, and 1e+07 are the fewest to learn from"
-        )
-    if route.kind == "scratch" and has.tokens * shift.data * REPEATS < LEAST_MODEL * CHINCHILLA:
-        least = LEAST_MODEL * CHINCHILLA / REPEATS
-        found.append(
-            f"{has.tokens * shift.data:.2g} tokens of documents, and the smallest model wants {least:.2g}"
-        )
     if plan.money is not None and route.build.high > plan.money:
         found.append(f"may cost {route.build.high:,.0f} {plan.currency}, and there are {plan.money:,.0f}")
     if plan.deadline is not None:
@@ -310,6 +297,26 @@ def _unfit(inputs: Inputs, route: Route, shift: Scenario) -> list[str]:
     if inputs.load and route.answering is not None and route.answering.capacity is None:
         found.append(f"one answer alone takes longer than {inputs.load.p95_s:g} s")
     return found
+
+
+def _short(inputs: Inputs, kind: str, shift: Scenario) -> list[str]:
+    """What there is too little of to learn from, or not yet."""
+    if kind == "buy":
+        return []
+    if inputs.lacking:
+        return [f"not there yet: {', '.join(inputs.lacking)}"]
+    has = inputs.has
+    pairs, tokens = has.pairs * shift.data, has.tokens * shift.data
+    if kind == "ground" and not has.documents:
+        return ["there are no documents to ground on"]
+    if kind in ("lora", "full", "distil", "prune") and pairs < FEWEST_PAIRS:
+        return [f"{pairs:.0f} pairs, and {FEWEST_PAIRS} are the fewest whose effect can be measured"]
+    if kind == "continue" and tokens < 1e7:
+        return [f"{tokens:.2g} tokens of documents, and 1e+07 are the fewest to learn from"]
+    least = LEAST_MODEL * CHINCHILLA / REPEATS
+    if kind == "scratch" and tokens < least:
+        return [f"{tokens:.2g} tokens of documents, and the smallest model wants {least:.2g}"]
+    return []
 
 
 def standing_kind(inputs: Inputs) -> str | None:

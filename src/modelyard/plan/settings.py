@@ -50,7 +50,7 @@ class Load(Settings):
 
 
 class Has(Settings):
-    """What there is to learn from, where no corpus has been made yet."""
+    """What there is to learn from before a corpus is made; without it the sources' files are counted."""
 
     documents: int = Field(default=0, ge=0)
     """Documents."""
@@ -203,7 +203,7 @@ class Plan(Settings):
     load: Load | None = None
     """What customers will ask."""
     has: Has | None = None
-    """What there is to learn from, where no corpus has been made yet."""
+    """What there is to learn from before a corpus is made; without it the sources' files are counted."""
     rent: tuple[str, ...] = ("RTX 4090", "L4", "A100-80GB", "H100")
     """Devices of the catalogue that may be rented."""
     own: tuple[str, ...] = ()

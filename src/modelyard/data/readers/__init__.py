@@ -23,7 +23,9 @@ _READERS = {
     ".xhtml": "html",
 }
 
-__all__ = ["ROWS", "read_page", "suffix"]
+READABLE = frozenset(_READERS)  # types of documents
+
+__all__ = ["READABLE", "ROWS", "read_page", "suffix"]
 
 
 def suffix(name: str) -> str:
