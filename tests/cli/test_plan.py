@@ -205,6 +205,7 @@ def test_published_cases_are_shown_as_time_lines_with_gaps(desk: Command) -> Non
     assert desk("show", "cases", "Initech").code == 2
 
 
+@pytest.mark.timeout(900)  # 40 s alone, and several times that on cores that others want
 def test_half_a_minute_of_training_calibrates_and_leaves_the_model_alone(desk: Command) -> None:
     assert desk("plan", "--calibrate", "--json").json["error"]["try"] == "modelyard up --to train.base"
     assert desk("up", "--to", "train.base").code == 0
