@@ -94,7 +94,8 @@ def measured(**changed: float) -> Standing:
         for at, (name, value) in enumerate(values.items())
     }
     run = Tuned("tuned000-1", 80_000, 430.0, 194.0, whole=False, roof_share=0.5)
-    return Standing(facts, [run], release="release0-1", label="gguf F16 on openvino")
+    label = "gguf F16 on openvino"
+    return Standing(facts, [run], release="release0-1", label=label, untuned=(0.01, "base0000-1"))
 
 
 def sold(**changed: Any) -> Sold:

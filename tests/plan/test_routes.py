@@ -45,6 +45,16 @@ def test_what_was_released_counts_for_the_route_that_led_to_it(kind: str) -> Non
     assert of("lora", found).quality.value is None
 
 
+def test_what_nearly_reached_the_goal_is_more_than_what_came_nowhere_near() -> None:
+    goal = {"metric": "quality.task", "target": 0.95, "date": "2027-05-01", "owner": "Ana"}
+    found = routes(inputs(plan(goals=[goal], private=True), standing=measured()))
+    kinds = [one.kind for one in found]
+    assert kinds.index("lora") < kinds.index("ground")
+    assert "less is to be expected" in of("ground", found).lost
+    assert of("ground", found).quality.source == "measured: record base0000-1"
+    assert kinds.index("full") < kinds.index("lora")  # has not been tried, and may reach it
+
+
 def test_private_data_goes_to_no_api_and_no_rented_device() -> None:
     found = routes(inputs(plan(private=True)))
     assert not any("rent" in one.on for one in found)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from ..plan.backtest import Range
 from ..plan.cash import LASTS, Cash, runway_months
+from ..plan.routes import wanted
 from ..plan.whatif import PRESUMED
 from ..plan.whole import Whole
 from .plan_tables import Part, Table, between, cut, reported, thing
@@ -40,7 +41,15 @@ def routes(found: Whole) -> Part:
         for one in found.routes
     ]
     best = found.routes[0]
-    told = [
+    goal = wanted(found.inputs)
+    told = []
+    if best.quality.value is not None and best.quality.value < goal:
+        told.append(
+            translate(
+                "{value} is below the goal of {goal}", value=f"{best.quality.value:.3f}", goal=number(goal)
+            )
+        )
+    told += [
         translate(
             "quality: measured on held-out questions, or expected of three ({evidence})",
             evidence=": ".join(said(part) for part in (best.quality.evidence, best.quality.source) if part),

@@ -45,6 +45,7 @@ TEACHER = 7e9  # parameters of a teacher, where nobody named one
 CHINCHILLA, REPEATS = 20, 4  # tokens a parameter (arXiv:2203.15556); epochs nearly free (arXiv:2305.16264)
 LEAST_MODEL = 1.3e8  # parameters below which no general language model answers
 EQUAL = 0.03  # of two costs
+ENOUGH = 0.8  # right answers, where no goal says so
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +101,16 @@ def _rank(inputs: Inputs, route: Route) -> tuple[object, ...]:
 
 
 def _class(inputs: Inputs, quality: Quality) -> float:
-    """Measured: 3 where the goal is kept, else 1; a class of others counts half a step less."""
+    """Measured: 3 where the goal is kept, else up to 2 by how near it came; half a step less of others."""
     if quality.value is None:
         return quality.expected - 0.5
-    goal = next((one.target for one in inputs.plan.goals if one.metric == "quality.task"), 0.8)
-    return 3.0 if quality.value >= goal else 1.0
+    goal = wanted(inputs)
+    return 3.0 if quality.value >= goal else 2 * quality.value / goal
+
+
+def wanted(inputs: Inputs) -> float:
+    """The share of right answers that is enough."""
+    return next((one.target for one in inputs.plan.goals if one.metric == "quality.task"), ENOUGH)
 
 
 def _why(inputs: Inputs, route: Route, best: Route) -> str:
@@ -330,7 +336,8 @@ def _quality(inputs: Inputs, kind: str) -> Quality:
         told = standing.facts["quality.task"][0]
         return Quality(told.value, 3, "measured on held-out questions", standing.source("quality.task"))
     if kind == "ground" and standing.untuned is not None:
-        return Quality(standing.untuned, 1, "the base on the same questions", standing.source("gain.task"))
+        value, record = standing.untuned
+        return Quality(value, 1, "the base on the same questions", f"measured: record {record}")
     for row in _evidence():
         if row["route"] == kind and (row["tasks"] == "*" or inputs.task in row["tasks"].split()):
             return Quality(None, int(row["expected"]), row["evidence"], row["source"])

@@ -53,6 +53,8 @@ class Standing:
     raced: Sequence[Raced] = ()
     label: str = ""
     """What was released, such as gguf Q8_0 on openvino."""
+    untuned: tuple[float, str] | None = None
+    """quality.task of the base before tuning, on the same questions as the release, and its record."""
 
     def value(self, name: str) -> float | None:
         """The measured value of a fact; None where nobody measured it."""
@@ -61,12 +63,6 @@ class Standing:
     def source(self, name: str) -> str:
         """Where a fact comes from."""
         return f"measured: record {self.facts[name][1]}" if name in self.facts else "not measured"
-
-    @property
-    def untuned(self) -> float | None:
-        """quality.task of the base before tuning, on the same questions as the release."""
-        quality, gain = self.value("quality.task"), self.value("gain.task")
-        return quality - gain if quality is not None and gain is not None else None
 
     @property
     def speed(self) -> Speed | None:
@@ -92,7 +88,17 @@ def standing(yard: Yard) -> Standing:
     )
     runs = [run for record in yard.find(step="train.tune") if (run := _tuned(record)) is not None]
     made_here = release is None or _is_here(release)
-    return Standing(facts, runs, release.id if release else None, made_here, _raced(yard), label)
+    base = _untuned(yard, release) if release else None
+    return Standing(facts, runs, release.id if release else None, made_here, _raced(yard), label, base)
+
+
+def _untuned(yard: Yard, release: Record) -> tuple[float, str] | None:
+    """What the release's own verdict compared it with; None where nobody asked the base."""
+    for verdict in release.inputs.get("report", ()):
+        for base in yard.one(verdict).inputs.get("base", ()):
+            value = yard.one(base).fact("quality.task").value
+            return None if value is None else (value, base)
+    return None
 
 
 def _is_here(record: Record) -> bool:
