@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -98,27 +99,33 @@ def work(yard: Yard, base: Record, corpus: Record, train: Mapping[str, Any], tok
     if shape is None:
         return None
     told = Train.model_validate(train)
-    labels, seen = looked_at(yard, corpus, folder, told)
+    texts = _some(yard, corpus, PAIRS if told.mixture is None else DOCUMENTS)
+    mixture = None if told.mixture is None else frozenset(told.mixture)
+    labels, seen = looked_at(folder, texts, mixture, told.sequence_tokens)
     lora = (train.get("method") or {}).get("lora")
     return Work(shape, lora["rank"] if lora else None, tokens, labels, seen, told.batch_tokens)
 
 
-def looked_at(yard: Yard, corpus: Record, base: Path, train: Train) -> tuple[float, float]:
-    """(Tokens to be learnt, tokens looked back on) of a token, over the first items of the corpus."""
+@lru_cache  # what ran and what is asked mostly read the same
+def looked_at(
+    base: Path, corpus: Path, mixture: frozenset[str] | None, sequence_tokens: int
+) -> tuple[float, float]:
+    """(Tokens to be learnt, tokens looked back on) of a token, over the first items of the corpus.
+
+    mixture: the sources whose documents are learnt; None: pairs are.
+    """
     prompter = Prompter(base)
-    if train.mixture is None:
-        pairs = samples.read(_some(yard, corpus, PAIRS) / PAIRS)
-        items = (samples.of_pair(prompter, pair) for pair in pairs)
+    if mixture is None:
+        items = (samples.of_pair(prompter, pair) for pair in samples.read(corpus / PAIRS))
     else:
-        documents = samples.read(_some(yard, corpus, DOCUMENTS) / DOCUMENTS)
         items = (
             item
-            for document in documents
-            if document["source"] in train.mixture
-            for item in samples.of_text(prompter, document["text"], train.sequence_tokens)
+            for document in samples.read(corpus / DOCUMENTS)
+            if document["source"] in mixture
+            for item in samples.of_text(prompter, document["text"], sequence_tokens)
         )
     taken = [one for item in itertools.islice(items, LOOKED) for one in item]
-    taken = [one for one in taken if len(one) <= train.sequence_tokens]
+    taken = [one for one in taken if len(one) <= sequence_tokens]
     tokens = sum(map(len, taken)) or 1
     labels = sum(one.labels for one in taken) / tokens
     return labels, sum(len(one) ** 2 / 2 for one in taken) / tokens
