@@ -233,6 +233,35 @@ def test_a_row_without_hardware_or_size_says_so_and_the_others_are_predicted(tmp
     assert "tokens" in fourth["why"]
 
 
+def test_numbers_are_read_as_people_write_them() -> None:
+    told = {"hardware": "H100", "devices": "64", "precision": "bf16"}
+    written = [("7e9", "1e12"), ("7B", "1T"), ("7,000,000,000", "1000b"), ("7_000_000_000.", "1.0E12")]
+    first, *others = (cases.case(told | {"params_total": size, "tokens": tokens}) for size, tokens in written)
+    assert all(one.technical == first.technical for one in others)
+    assert cases.case(told | {"params_total": "about 7B"}).total is None
+
+
+def test_what_a_row_says_and_nobody_knows_is_said() -> None:
+    row = {
+        "hardware": "H100",
+        "devices": "8",
+        "params_total": "7B",
+        "params_active": "9B",
+        "precision": "int3",
+    }
+    why = predict(cases.case(row)).why
+    assert "nothing is known of 'int3': 16 bits assumed" in why
+    assert "more parameters meet a token than there are" in why
+
+
+def test_the_table_names_the_rows_that_nobody_can_predict(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text("name,params_total,hardware,devices,precision\na,7e9,H100,8,bf16\nb,7e9,abacus,8,bf16\n")
+    said = CliRunner().invoke(modelyard, ["plan", "--backtest", str(path)]).output
+    assert "- b: no device of the catalogue is called 'abacus'" in said
+    assert "- a:" not in said
+
+
 def test_one_reported_row_is_scored_without_an_interval(tmp_path: Path) -> None:
     path = tmp_path / "one.csv"
     path.write_text(

@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelyard.estimate.shape import Shape
-from modelyard.estimate.split import Split, adapters_bytes, held_bytes, whole_bytes
-from modelyard.plan.memory import Peak, decoder_of, peaks, split_of
+from modelyard.estimate.split import Split, Weights, adapters_bytes, held_bytes, whole_bytes
+from modelyard.plan.cases import case
+from modelyard.plan.devices import catalogue
+from modelyard.plan.memory import Peak, decoder_of, peaks, predict, split_of
 
 LLAMA = Shape(32, 4096, 11008, 32, 32, 128, 32000, tied=False)
 
@@ -58,6 +60,33 @@ def test_a_frozen_base_takes_less_than_a_learning_one_and_four_bits_less_again()
     packed = sum(adapters_bytes(LLAMA, "nf4", 1024, trained=4e6).values())
     assert learning > 3 * frozen > 3 * packed
     assert held_bytes(LLAMA, "nf4") < held_bytes(LLAMA, "16bit") / 2.5
+
+
+@pytest.mark.parametrize("weights", ["16bit", "nf4"])
+def test_a_frozen_base_is_split_as_a_learning_one_is(weights: Weights) -> None:
+    alone, shared = (adapters_bytes(LLAMA, weights, 1024, split) for split in (Split(), Split(8)))
+    assert alone["gathered weights"] == 0
+    assert shared["weights"] == pytest.approx(alone["weights"] / 8)
+    assert shared["optimizer"] == pytest.approx(alone["optimizer"] / 8)
+    assert 0 < shared["gathered weights"] < alone["weights"] / 5
+    assert shared["activations"] == alone["activations"]
+    halves = adapters_bytes(LLAMA, weights, 1024, Split(tensor=2))
+    assert halves["activations"] == alone["activations"] / 2
+
+
+def test_a_table_tells_the_memory_of_adapters_over_many_devices() -> None:
+    row = {"kind": "lora", "params_total": "70B", "hardware": "A100-80GB", "devices": "8",
+           "precision": "bf16", "parallelism": "FSDP8", "seq_len": "2048"}  # fmt: skip
+    gib, why = predict(case(row), catalogue()["A100-80GB"])
+    assert gib is not None
+    assert gib < 80
+    alone, told = predict(case(row | {"parallelism": ""}), catalogue()["A100-80GB"])
+    assert alone is not None
+    assert alone > 131
+    assert any("more than the 80 GiB" in one for one in told)
+    none, why = predict(case(row | {"parallelism": "TP3"}), catalogue()["A100-80GB"])
+    assert none is None
+    assert why == ["3 parts do not divide 8 devices, so no memory"]
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,20 @@ def test_a_size_or_an_amount_without_its_letter_is_named() -> None:
         planned(tokens=300)
 
 
+def test_adapters_of_a_large_model_learn_on_eight_devices_that_one_could_not_hold() -> None:
+    found = planned(model="70B", tokens=1e8, on="A100-80GB:8", method="lora")
+    assert found.split.shards == 8
+    assert sum(found.memory_gib.values()) < 80
+    assert found.sent_gib["sharded weights"] > 200  # twice the base, for its gradients are not taken
+    assert found.sent_gib["sharded weights"] < 245
+    small = planned(model="7B", tokens=1e8, on="A100-80GB:8", method="lora")
+    assert small.split.shards == 1
+    assert small.sent_gib["gradients"] < 0.1  # of the adapters alone
+    taught = planned(model="7B", tokens=1e9, on="H100:8", teacher=70e9)
+    assert 17 < taught.memory_gib["teacher"] < 25
+    assert taught.sent_gib["teacher"] > 100
+
+
 def test_hours_and_cost_follow_tokens_and_the_interval_holds_the_value() -> None:
     once, twice = planned(), planned(tokens=6e11)
     assert twice.hours.value == pytest.approx(2 * once.hours.value)

@@ -10,7 +10,7 @@ from .. import plan as room
 from ..plan.backtest import SHARE, Range, Row, Score
 from .plan_tables import estimate
 from .table import number, table
-from .voice import Voice, translate
+from .voice import Voice, said, translate
 
 WIDEST = 44  # characters of a name in the table
 
@@ -81,6 +81,8 @@ def _page(cases: Sequence[room.Case], rows: Sequence[Row], score: Score | None) 
         )
     head = ["run", "GPU hours", "reported", "tokens/s a device", "reported", "GiB a device"]
     parts = [table(head, lines)]
+    if unknown := [f"- {row.name}: {said(row.why)}" for row in rows if row.tokens_per_s is None]:
+        parts.append("\n".join(unknown))
     if score is None:
         return [*parts, translate("no row reports what it took, so nothing is scored")]
     low, high = score.gain_interval or (None, None)

@@ -6,22 +6,32 @@ from .shape import Shape
 from .split import NARROW, Split
 
 
-def sent_bytes(shape: Shape, split: Split, copies: int, tokens: float) -> dict[str, float]:
+def sent_bytes(
+    shape: Shape,
+    split: Split,
+    copies: int,
+    tokens: float,
+    *,
+    trained: float | None = None,
+    weight_bytes: float = NARROW,
+) -> dict[str, float]:
     """What one device sends for one micro-batch of `tokens`, by what splits the model.
 
-    copies: data parallel workers that hold the same part. A ring's all-reduce over n sends 2 (n - 1)/n of
+    copies: data parallel workers that hold the same part. trained: parameters that learn; all unless told.
+    weight_bytes: of a weight as it is held. A ring's all-reduce over n sends 2 (n - 1)/n of
     what it reduces, a gathering or a scattering half of it (Patarasuk and Yuan 2009). Gradients are reduced
     and sharded weights gathered once forward and once backward (arXiv:1910.02054, section 7); tensor parallel
     reduces the stream four times a layer (arXiv:1909.08053); a pipeline hands the stream on, both ways;
     context parallel passes keys and values round, and their gradients back.
     """
     cut = split.tensor * split.pipeline
-    own = NARROW * shape.parameters / cut
+    weights = weight_bytes * shape.parameters / cut
+    gradients = NARROW * (shape.parameters if trained is None else trained) / cut
     stream = NARROW * shape.width * tokens / split.context
     layers = shape.layers / split.pipeline
     found = {
-        "gradients": _ring(copies) * 2 * own if split.shards == 1 else 0.0,
-        "sharded weights": _ring(split.shards) * 3 * own,
+        "gradients": _ring(copies) * 2 * gradients if split.shards == 1 else 0.0,
+        "sharded weights": _ring(split.shards) * (2 * weights + gradients),
         "tensor parallel": _ring(split.tensor) * 2 * 4 * layers * stream,
         "pipeline": 2 * stream / split.tensor if split.pipeline > 1 else 0.0,
         "context parallel": 0.0,

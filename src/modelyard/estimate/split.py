@@ -44,6 +44,9 @@ class Split:
     """Tensor parallel gathers go with the products: no whole stream stands in memory."""
 
 
+ALONE = Split()
+
+
 def held_bytes(model: Shape, weights: Weights) -> float:
     """A model loaded to be asked, alone on a device."""
     if weights == "16bit":
@@ -53,33 +56,57 @@ def held_bytes(model: Shape, weights: Weights) -> float:
     return packed + NARROW * model.embedding * (1 + HEADS_UNPACKED)
 
 
+def adapter_parameters(model: Shape) -> float:
+    """Of adapters of RANK on queries and values."""
+    return RANK * 2 * (model.width + model.heads * model.size) * model.layers
+
+
+def frozen_bytes(model: Shape, weights: Weights, split: Split = ALONE) -> dict[str, float]:
+    """A model that does not learn: what a device holds of it, and what it gathers for the layer at work."""
+    base = held_bytes(model, weights)
+    if weights != "16bit":
+        base -= NARROW * model.embedding * HEADS_UNPACKED
+    workers = split.shards * split.context
+    gathered = base / model.parameters * (2 * model.layer_matrices + model.embeddings) / split.tensor
+    return {
+        "weights": base / (workers * split.tensor * split.pipeline),
+        "gathered weights": gathered if workers > 1 else 0.0,
+    }
+
+
 def adapters_bytes(
-    model: Shape, weights: Weights, tokens: float, *, trained: float | None = None, again: bool = False
+    model: Shape,
+    weights: Weights,
+    tokens: float,
+    split: Split = ALONE,
+    *,
+    trained: float | None = None,
+    again: bool = False,
 ) -> dict[str, float]:
-    """Adapters on queries and values learn on one device; the rest is frozen. `tokens` at once.
+    """Adapters on queries and values learn, the rest is frozen. `tokens`: of one micro-batch of one worker.
 
     trained: parameters of the adapters; those of RANK unless told.
 
     `again`: every layer is recomputed, so that only what comes into it is kept.
     """
     if trained is None:
-        trained = RANK * 2 * (model.width + model.heads * model.size) * model.layers
-    base = held_bytes(model, weights)
-    unpacked = 0.0
-    if weights != "16bit":
-        base -= NARROW * model.embedding * HEADS_UNPACKED
-        unpacked = NARROW * model.embedding
+        trained = adapter_parameters(model)
+    mine = tokens / split.context / split.tensor
+    layers = model.layers / split.pipeline
     # Frozen matrices keep no input; the two with adapters keep one that dropout went over, and its mask.
     kept = _norms(model) + 3 * model.width + _attention(model) + _inner(model)
+    unpacked = 0.0
     if weights != "16bit":  # products with packed weights keep their inputs
         kept += NARROW * ((4 if model.gated else 3) * model.width + model.inner)
-    held = kept + model.layers * NARROW * model.width if again else model.layers * kept
+        unpacked = NARROW * model.embedding / split.tensor
+    held = kept + layers * NARROW * model.width if again else layers * kept
     return {
-        "weights": base,
+        **frozen_bytes(model, weights, split),
         "unpacked weights": unpacked,
-        "optimizer": trained * 10,  # gradients and two moments, all in the weights' type or wider
-        "activations": tokens * held,
-        "logits": tokens * LOGITS * model.words,
+        # Gradients and two moments, all in the weights' type or wider.
+        "optimizer": trained * 10 / (split.shards * split.context * split.tensor * split.pipeline),
+        "activations": mine * held,
+        "logits": mine * LOGITS * model.words,
     }
 
 

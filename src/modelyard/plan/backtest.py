@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -147,6 +148,14 @@ def _gaps(case: Case, device: Device | None) -> list[str]:
         gaps.append("no tokens, so no hours and no cost")
     elif device.rent_usd_per_hour is None:
         gaps.append(f"no price of {device.name}, so no cost")
+    if case.total is not None and case.active > case.total:
+        gaps.append("more parameters meet a token than there are")
+    if not re.search(r"16|32|fp8|int8|int4|4bit|nf4|mixed|amp", case.precision):
+        gaps.append(
+            f"nothing is known of {case.precision!r}: 16 bits assumed"
+            if case.precision
+            else "16 bits assumed"
+        )
     if case.sequence is None:
         gaps.append(f"sequences of {SEQUENCE:.0f} tokens assumed")
     if case.devices is None:

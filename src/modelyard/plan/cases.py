@@ -31,6 +31,7 @@ AS_RUN = {
     "MicroBatchSize": "micro_batch",
     "Activation Checkpointing": "recompute",
 }
+POWERS = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
 NEEDED = ("hardware", "devices", "precision")
 
 
@@ -143,11 +144,12 @@ def degree(kind: str, how: str) -> int | None:
 
 
 def number(text: str) -> float | None:
-    """A positive finite number; None for anything else: a gap is a gap."""
-    plain = text.strip().replace("_", "").replace(",", "")
-    if not re.fullmatch(r"[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?", plain):
+    """A positive finite number such as 7e9, 7,000 or 7B; None for anything else: a gap is a gap."""
+    plain = text.strip().replace("_", "").replace(",", "").lower()
+    found = re.fullmatch(r"([0-9]*\.?[0-9]+|[0-9]+\.)(e[+-]?[0-9]+)?\s*([kmbt]?)", plain)
+    if found is None:
         return None
-    value = float(plain)
+    value = float(found[1] + (found[2] or "")) * POWERS[found[3]]
     return value if math.isfinite(value) and value > 0 else None
 
 

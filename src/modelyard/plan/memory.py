@@ -13,6 +13,7 @@ from typing import get_args
 from ..estimate.shape import Shape, usual
 from ..estimate.split import (
     ADAM_MASTER,
+    ALONE,
     Recompute,
     Split,
     Weights,
@@ -146,16 +147,23 @@ def predict(case: Case, device: Device) -> tuple[float | None, list[str]]:
         assumed.append("memory: one sequence at a time assumed")
     if "int8" in case.precision:
         return None, ["nothing is known of a base held in int8, so no memory"]
-    if is_frozen(case):
-        weights: Weights = "nf4" if re.search("nf4|4bit", case.precision) else "16bit"
-        return sum(adapters_bytes(model, weights, sequence * batch).values()) / GIB, assumed
     split = split_of(case.parallelism, case.devices) if case.devices else None
-    if split is None:
+    groups = split.tensor * split.pipeline * split.context if split else 1
+    if split is not None and case.devices and case.devices % groups:
+        return None, [f"{groups} parts do not divide {case.devices:g} devices, so no memory"]
+    frozen = is_frozen(case)
+    if split is None and not frozen:
         return None, ["the row tells no layout, so no memory"]
-    stated: dict[bool | None, tuple[Recompute, ...]] = {True: ("full",), False: ("none",), None: SOFTENED}
+    weights: Weights = "nf4" if re.search("nf4|4bit", case.precision) else "16bit"
+    softened: tuple[Recompute, ...] = ("none", "full") if frozen else SOFTENED
+    stated: dict[bool | None, tuple[Recompute, ...]] = {True: ("full",), False: ("none",), None: softened}
     fits = 0.0
     for again in stated[case.recompute]:
-        fits = sum(whole_bytes(model, split, sequence * batch, again).values()) / GIB
+        if frozen:
+            terms = adapters_bytes(model, weights, sequence * batch, split or ALONE, again=again == "full")
+        else:
+            terms = whole_bytes(model, split or ALONE, sequence * batch, again)
+        fits = sum(terms.values()) / GIB
         if fits <= device.memory_gib:
             break
     if case.recompute is None:

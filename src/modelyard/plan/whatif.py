@@ -14,14 +14,23 @@ from ..estimate.communication import bubble, sent_bytes
 from ..estimate.energy import energy_kwh
 from ..estimate.operations import training_token
 from ..estimate.shape import Shape, of_config
-from ..estimate.split import Split, Weights, adapters_bytes, whole_bytes
+from ..estimate.split import (
+    NARROW,
+    Split,
+    Weights,
+    adapter_parameters,
+    adapters_bytes,
+    frozen_bytes,
+    held_bytes,
+    whole_bytes,
+)
+from . import cases
 from .backtest import Range, timed
 from .cases import Case, degree
 from .devices import Device, catalogue, find
 from .memory import GIB, SOFTENED, decoder_of, split_of
 
 Method = Literal["full", "lora", "qlora"]
-POWERS = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
 SMALLEST = 1e4  # parameters; less is a size without its letter
 MICRO_BATCHES = 8  # of a pipeline's step
 SPARE = 0.07  # of a device's memory, for the driver and for holes between what is allocated
@@ -78,12 +87,8 @@ class Run:
 
 def number(text: str) -> float:
     """A count such as 7B, 1.5T, 300e9 or 80k. Raises ProjectError."""
-    found = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([kmbt]?)\s*", text.lower())
-    try:
-        value = float(found[1]) * POWERS[found[2]] if found else 0.0
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1e20:
+    value = cases.number(text)
+    if value is None or value >= 1e20:
         raise ProjectError(f"{text!r} is no count", try_="a number such as 7B, 1.5T or 80k")
     return value
 
@@ -161,8 +166,8 @@ def run(
         raise ProjectError(
             f"{tokens:g} tokens fill no sequence of {sequence}", try_=f"{tokens:g}B, where billions are meant"
         )
-    splits = [_told(layout, devices, model.shape)] if layout else _plain(devices, method)
-    split, again, terms = _fitted(model, device, splits, method, sequence * micro_batch, 2 * teacher)
+    splits = [_told(layout, devices, model.shape)] if layout else _plain(devices)
+    split, again, terms = _fitted(model, device, splits, method, sequence * micro_batch, teacher)
     case = Case(
         kind="pretrain" if method == "full" else method,
         total=model.parameters,
@@ -211,7 +216,13 @@ def run(
         )
     busy_s = sequence * micro_batch * own * both / (device.tflops_16bit * 1e12 * rate.share())
     copies = devices // (split.tensor * split.pipeline * split.context)
-    sent = sent_bytes(model.shape, split, copies, sequence * micro_batch)
+    sent = sent_bytes(
+        *(model.shape, split, copies, sequence * micro_batch),
+        trained=adapter_parameters(model.shape) if frozen else None,
+        weight_bytes=held_bytes(model.shape, "nf4") / model.parameters if method == "qlora" else NARROW,
+    )
+    if teacher and split.shards > 1:
+        sent["teacher"] = NARROW * teacher * (1 - 1 / split.shards)
     return Run(
         *(
             model,
@@ -268,19 +279,24 @@ def _told(layout: str, devices: int, model: Shape) -> Split:
     return split
 
 
-def _plain(devices: int, method: Method) -> list[Split]:
-    """A copy on each device, or what one learns split over all."""
-    return [Split()] if method != "full" or devices == 1 else [Split(), Split(devices)]
+def _plain(devices: int) -> list[Split]:
+    """A copy on each device, or one split over all."""
+    return [Split()] if devices == 1 else [Split(), Split(devices)]
 
 
-def _beside(teacher: float) -> dict[str, float]:
-    return {"teacher": teacher} if teacher else {}
+def _beside(teacher: float, split: Split) -> dict[str, float]:
+    return {"teacher": sum(frozen_bytes(decoder_of(teacher), "16bit", split).values())} if teacher else {}
+
+
+def _weights(method: Method) -> Weights:
+    """As they are held."""
+    return "nf4" if method == "qlora" else "16bit"
 
 
 def _fitted(
     model: Model, device: Device, splits: list[Split], method: Method, tokens: int, teacher: float
 ) -> tuple[Split, str, dict[str, float]]:
-    """The first layout, and the least recomputing, that fits; `teacher`: bytes beside it.
+    """The first layout, and the least recomputing, that fits; `teacher`: parameters beside it.
 
     Raises NoRoom with the largest term.
     """
@@ -288,14 +304,14 @@ def _fitted(
     terms: dict[str, float] = {}
     for split in splits:
         if method != "full":
-            weights: Weights = "nf4" if method == "qlora" else "16bit"
             for how, again in (("none", False), ("full", True)):
-                terms = adapters_bytes(model.shape, weights, tokens, again=again) | _beside(teacher)
+                terms = adapters_bytes(model.shape, _weights(method), tokens, split, again=again)
+                terms |= _beside(teacher, split)
                 if sum(terms.values()) <= room:
                     return split, how, terms
             continue
         for kept in SOFTENED:
-            terms = whole_bytes(model.shape, split, tokens, kept) | _beside(teacher)
+            terms = whole_bytes(model.shape, split, tokens, kept) | _beside(teacher, split)
             if sum(terms.values()) <= room:
                 return split, kept, terms
     largest = max(terms, key=lambda name: terms[name])
