@@ -93,7 +93,7 @@ def measure(case: dict[str, Any]) -> None:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     from modelyard.estimate import training
-    from modelyard.estimate.shape import of_config
+    from modelyard.estimate.configuration import of_config
     from modelyard.train import loop, whole
     from modelyard.train.choose_step import choose_step
     from modelyard.train.load import load_model

@@ -17,8 +17,9 @@ from tests.train.test_step import MIXES, load, sample
 from modelyard import machine
 from modelyard.errors import TrainingError
 from modelyard.estimate import training
+from modelyard.estimate.configuration import of_config
 from modelyard.estimate.operations import trained_token
-from modelyard.estimate.shape import Shape, of_config
+from modelyard.estimate.shape import Shape
 from modelyard.prompt import Prompter
 from modelyard.records.shapes import Workspace
 from modelyard.train import here, tune

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ProjectError
-from ..estimate.shape import of_config
+from ..estimate.configuration import of_config
 from ..flow import Walk
 from ..flow.calibrate import calibration
 from ..plan.options import USEFUL_PER_CORE

@@ -15,7 +15,7 @@ def trained_token(shape: Shape, *, whole: bool, labels: float, seen: float) -> f
     no progress.
     """
     each = 6 if whole else 4
-    products = each * (shape.layers * shape.layer_matrices + shape.width * shape.words * labels)
+    products = each * (shape.met - shape.embeddings + shape.width * shape.words * labels)
     return products + 12 * shape.layers * shape.heads * shape.size * seen
 
 

@@ -1,10 +1,8 @@
-"""The shape of a decoder, as its config.json tells."""
+"""The shape of a decoder, and how many parameters it has."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +25,13 @@ class Shape:
     """Kind of the norms; layer norms otherwise."""
     norms: int = 2
     """Of a layer."""
+    idle: int = 0
+    """Inner width of the experts that a token does not meet; `inner` is what it meets."""
 
     @property
     def layer_matrices(self) -> int:
         """Parameters of the matrices of one layer: q, k, v, o, up and down, and gate where there is one."""
-        inner = (3 if self.gated else 2) * self.inner
+        inner = self._between * (self.inner + self.idle)
         return self.width * (self.size * 2 * (self.heads + self.keys) + inner)
 
     @property
@@ -49,25 +49,15 @@ class Shape:
         """All matrices; norms and biases, under a thousandth, are left out."""
         return self.layers * self.layer_matrices + self.embeddings
 
+    @property
+    def met(self) -> int:
+        """Parameters that a token meets."""
+        return self.parameters - self.layers * self.width * self._between * self.idle
 
-def of_config(config: Mapping[str, Any]) -> Shape | None:
-    """The shape that a config.json tells; None where it tells no such decoder."""
-    try:
-        heads = int(config["num_attention_heads"])
-        width = int(config["hidden_size"])
-        return Shape(
-            layers=int(config["num_hidden_layers"]),
-            width=width,
-            inner=int(config["intermediate_size"]),
-            heads=heads,
-            keys=int(config.get("num_key_value_heads") or heads),
-            size=int(config.get("head_dim") or width // heads),
-            words=int(config["vocab_size"]),
-            tied=bool(config.get("tie_word_embeddings")),
-            normed_heads=config.get("model_type") == "qwen3",
-        )
-    except (KeyError, TypeError, ValueError):
-        return None
+    @property
+    def _between(self) -> int:
+        """Matrices between the streams."""
+        return 3 if self.gated else 2
 
 
 def usual(parameters: float) -> tuple[float, float]:

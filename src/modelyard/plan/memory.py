@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from typing import get_args
@@ -108,8 +108,15 @@ def _published(row: Mapping[str, str]) -> float:
     return sum(whole_bytes(model, split, sequence * batch, again).values())
 
 
-def decoder_of(parameters: float) -> Shape:
-    """What a decoder of this size usually looks like: gated, its inner streams 8/3 as wide."""
+def decoder_of(parameters: float, met: float | None = None) -> Shape:
+    """What a decoder of this size usually looks like: gated, its inner streams 8/3 as wide.
+
+    met: parameters that a token meets; the rest are experts beside a decoder of that size.
+    """
+    if met is not None and met < parameters:
+        dense = decoder_of(met)
+        beside = (parameters - dense.parameters) / (3 * dense.layers * dense.width)
+        return replace(dense, idle=max(0, round(beside)))
     layers, width = usual(parameters)
     size = max(1, round(width / HEADS))
     inner = max(1, round(width * 8 / 3))
@@ -142,7 +149,7 @@ def predict(case: Case, device: Device) -> tuple[float | None, list[str]]:
     if case.total is None:
         return None, ["no parameters"]
     sequence, batch = case.sequence or SEQUENCE, case.micro_batch or 1.0
-    model, assumed = decoder_of(case.total), []
+    model, assumed = decoder_of(case.total, case.active), []
     if case.micro_batch is None:
         assumed.append("memory: one sequence at a time assumed")
     if "int8" in case.precision:

@@ -11,9 +11,10 @@ from typing import Literal
 
 from ..errors import NoRoom, ProjectError
 from ..estimate.communication import bubble, sent_bytes
+from ..estimate.configuration import decoder
 from ..estimate.energy import energy_kwh
 from ..estimate.operations import training_token
-from ..estimate.shape import Shape, of_config
+from ..estimate.shape import Shape
 from ..estimate.split import (
     NARROW,
     Split,
@@ -107,7 +108,8 @@ def model_of(text: str, active: str | None = None) -> Model:
             f"{met:.3g} active parameters are more than the {model.parameters:.3g} of the model",
             try_="--active with the parameters that one token meets",
         )
-    return replace(model, active=met)
+    shape = decoder_of(model.parameters, met) if model.guessed else model.shape
+    return replace(model, shape=shape, active=met)
 
 
 def _model(text: str) -> Model:
@@ -123,12 +125,13 @@ def _model(text: str) -> Model:
             )
         return Model(size, decoder_of(size), guessed=True)
     try:
-        shape = of_config(json.loads(path.read_text("utf-8")))
+        shape = decoder(json.loads(path.read_text("utf-8")))
     except (OSError, ValueError) as error:
         raise ProjectError(f"the configuration cannot be read: {error}", where=str(path)) from None
     if shape is None:
         raise ProjectError("this configuration tells no decoder", where=str(path), try_="a size such as 7B")
-    return Model(float(shape.parameters), shape, guessed=False)
+    met = float(shape.met) if shape.idle else None
+    return Model(float(shape.parameters), shape, guessed=False, active=met)
 
 
 def devices_of(text: str) -> tuple[Device, int]:
@@ -199,8 +202,6 @@ def run(
         assumed.append("layers, width and vocabulary guessed from the size")
     if not layout:
         assumed.append("the plainest layout that fits")
-    if model.met < model.parameters:
-        assumed.append("activations of a mixture of experts counted as a dense model's: at most so much")
     cost = energy = project = None
     if device.rent_usd_per_hour:
         cost = _times(device_hours, device.rent_usd_per_hour[1])

@@ -9,7 +9,8 @@ from typing import Any
 from .. import machine
 from ..errors import TrainingError
 from ..estimate import training
-from ..estimate.shape import Shape, of_config
+from ..estimate.configuration import of_config
+from ..estimate.shape import Shape
 from ..records.shapes import Choice
 
 GIB = 2**30

@@ -7,8 +7,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..estimate.configuration import of_config
 from ..estimate.operations import trained_token
-from ..estimate.shape import of_config
 from .samples import Sample
 
 if TYPE_CHECKING:
