@@ -86,6 +86,16 @@ def test_what_the_yard_measured_is_in_the_plan_with_its_record(desk: Command) ->
     assert release in tuned["basis"]
 
 
+def test_the_untuned_base_is_told_by_its_own_verdict(desk: Command) -> None:
+    yard = Yard(desk.folder / ".yard")
+    verdicts = [yard.one(id) for id in yard.find(step="release.choose")[0].inputs["report"]]
+    base = yard.one(next(verdict.inputs["base"][0] for verdict in verdicts if "base" in verdict.inputs))
+    routes = desk("plan", "--json").json["result"]["routes"]
+    told = next(one for one in routes if one["kind"] == "ground")["quality"]
+    assert told["value"] == base.fact("quality.task").value
+    assert told["source"] == f"measured: record {base.id}"
+
+
 @pytest.mark.parametrize("part", PARTS)
 def test_each_part_is_shown_alone(desk: Command, part: str) -> None:
     said = desk("plan", part)

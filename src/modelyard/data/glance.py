@@ -15,7 +15,7 @@ from .settings import HoldOut, Source
 from .split import part_named
 
 MOST_ROWS = 20_000  # of a file that are read; what comes after is as these are
-BYTES_PER_TOKEN = 4.0  # of English prose in UTF-8, by the base's vocabulary; markup counts along
+BYTES_PER_TOKEN = 4.0  # of English prose in UTF-8; markup counts along, and a gzipped page as it is
 BLOCK = 1 << 20  # bytes
 
 

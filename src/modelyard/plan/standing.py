@@ -93,12 +93,11 @@ def standing(yard: Yard) -> Standing:
 
 
 def _untuned(yard: Yard, release: Record) -> tuple[float, str] | None:
-    """What the release's own verdict compared it with; None where nobody asked the base."""
-    for verdict in release.inputs.get("report", ()):
-        for base in yard.one(verdict).inputs.get("base", ()):
-            value = yard.one(base).fact("quality.task").value
-            return None if value is None else (value, base)
-    return None
+    """What the release's own verdict compared it with; None where nobody asked the base, or it was swept."""
+    verdicts = [one for id in release.inputs.get("report", ()) for one in yard.find(id=id)]
+    bases = [one for verdict in verdicts for id in verdict.inputs.get("base", ()) for one in yard.find(id=id)]
+    values = [(value, base.id) for base in bases if (value := base.fact("quality.task").value) is not None]
+    return next(iter(values), None)
 
 
 def _is_here(record: Record) -> bool:
