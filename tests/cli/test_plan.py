@@ -188,6 +188,12 @@ def test_a_load_that_no_number_of_machines_carries_says_why(desk: Command) -> No
     assert any("machines are too few" in one for one in why)
 
 
+def test_an_amount_without_its_letter_is_named(desk: Command) -> None:
+    told = desk("plan", "--model", "7B", "--tokens", "300", "--on", "H100:8", "--json").json["error"]
+    assert told["what"] == "300 tokens fill no sequence of 2048"
+    assert told["try"] == "300B, where billions are meant"
+
+
 def test_a_run_on_this_machine_leads_back_to_a_record(desk: Command) -> None:
     result = desk("plan", "--model", "135M", "--tokens", "1M", "--on", "here", "--json").json["result"]
     assert result["basis"].startswith("measured: record")

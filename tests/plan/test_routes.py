@@ -14,6 +14,7 @@ from modelyard.errors import ProjectError
 from modelyard.plan.options import options, this_machine
 from modelyard.plan.routes import EFFORT, Route, routes
 from modelyard.plan.settings import Scenario
+from modelyard.plan.training import train
 
 
 def of(kind: str, found: list[Route] | tuple[Route, ...]) -> Route:
@@ -53,6 +54,29 @@ def test_what_nearly_reached_the_goal_is_more_than_what_came_nowhere_near() -> N
     assert "less is to be expected" in of("ground", found).lost
     assert of("ground", found).quality.source == "measured: record base0000-1"
     assert kinds.index("full") < kinds.index("lora")  # has not been tried, and may reach it
+
+
+def test_a_project_without_budget_and_pairs_is_planned_all_the_same() -> None:
+    found = routes(inputs(plan(has=None), budget_tokens=None))
+    assert found[0].kind == "wait"
+    assert of("lora", found).quality.value is None
+
+
+def test_a_teacher_takes_memory_where_it_answers() -> None:
+    told = inputs(plan(rent=("RTX 4090",)))
+    device = next(one for one in options(told.plan, told.here, Scenario()) if one.kind == "rent")
+    alone, beside = (
+        train(told, device, method="lora", parameters=1e9, tokens=1e6, teacher=size) for size in (0.0, 7e9)
+    )
+    assert alone is not None
+    assert beside is not None
+    assert alone.memory_gib is not None
+    assert beside.memory_gib is not None
+    assert beside.memory_gib > alone.memory_gib + 12  # 7e9 in 16 bits
+    assert beside.hours.value > 2 * alone.hours.value
+    large = train(told, device, method="lora", parameters=1e9, tokens=1e6, teacher=7e10)
+    assert large is not None
+    assert large.devices > 1  # over which it is split
 
 
 def test_private_data_goes_to_no_api_and_no_rented_device() -> None:

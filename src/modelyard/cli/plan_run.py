@@ -35,6 +35,11 @@ def train(voice: Voice, folder: Path, asked: dict[str, Any]) -> None:
     if on == "here":
         plan_serving.here(voice, folder, trained, count, asked["method"])
         return
+    if count < asked["sequence"]:
+        raise ProjectError(
+            f"{count:g} tokens fill no sequence of {asked['sequence']}",
+            try_=f"{count:g}B, where billions are meant",
+        )
     device, devices = room.devices_of(on)
     found = room.run(
         *(trained, count, device, devices),

@@ -36,21 +36,19 @@ def train(
     inputs: Inputs, option: Option, *, method: Method, parameters: float, tokens: float, teacher: float = 0.0
 ) -> Training | None:
     """A run of `tokens`; `teacher` parameters answer beside it. None where it does not fit."""
-    dearer = 1 + 2 * teacher / training_token(parameters, SEQUENCE, frozen=method != "full")
     if option.kind == "here":
         return local(inputs, method, parameters, tokens, teacher)
     model = Model(parameters, decoder_of(parameters), guessed=True)
     devices = 1
     while True:
         try:
-            found = run(model, tokens, option.device, devices, method=method)
+            found = run(model, tokens, option.device, devices, method=method, teacher=teacher)
             break
         except NoRoom:
             devices *= 8
-            if devices > 64 or method != "full":
+            if devices > 64:
                 return None
-    hours = Range(*(one * dearer for one in (found.hours.value, found.hours.low, found.hours.high)))
-    return Training(hours, devices, sum(found.memory_gib.values()), "published runs: uncalibrated")
+    return Training(found.hours, devices, sum(found.memory_gib.values()), "published runs: uncalibrated")
 
 
 def local(

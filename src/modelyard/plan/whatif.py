@@ -163,12 +163,8 @@ def run(
 
     teacher: parameters of a model that answers beside it, on the same devices, frozen.
 
-    Raises ProjectError for a layout that does not divide or less than a sequence; NoRoom where too large.
+    Raises ProjectError for a layout that does not divide, NoRoom for a run that does not fit.
     """
-    if tokens < sequence:
-        raise ProjectError(
-            f"{tokens:g} tokens fill no sequence of {sequence}", try_=f"{tokens:g}B, where billions are meant"
-        )
     splits = [_told(layout, devices, model.shape)] if layout else _plain(devices)
     split, again, terms = _fitted(model, device, splits, method, sequence * micro_batch, teacher)
     case = Case(
