@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
+from random import random
 
 import pytest
 
@@ -58,6 +59,19 @@ def test_a_long_file_is_counted_by_its_first_rows(
     found = glance.glance(source(), file, HALF)
     assert found is not None
     assert found.pairs == pytest.approx(47.5)
+
+
+def test_a_packed_file_that_breaks_off_is_counted_as_far_as_it_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(glance, "MOST_ROWS", 10)
+    told = [json.dumps({"question": str(random()), "answer": str(random())}) + "\n" for _ in range(5000)]
+    whole = gzip.compress("".join(told).encode())
+    file = tmp_path / "p.jsonl.gz"
+    file.write_bytes(whole[: len(whole) // 2])
+    found = glance.glance(source(), file, HALF)
+    assert found is not None
+    assert 5 <= found.pairs < 2500
 
 
 def test_what_is_not_there_is_unknown_and_not_nothing(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def held_bytes(model: Shape, weights: Weights) -> float:
     return packed + NARROW * model.embedding * (1 + HEADS_UNPACKED)
 
 
-def adapter_parameters(model: Shape) -> float:
+def attention_adapters(model: Shape) -> float:
     """Of adapters of RANK on queries and values."""
     return RANK * 2 * (model.width + model.heads * model.size) * model.layers
 
@@ -90,7 +90,7 @@ def adapters_bytes(
     `again`: every layer is recomputed, so that only what comes into it is kept.
     """
     if trained is None:
-        trained = adapter_parameters(model)
+        trained = attention_adapters(model)
     mine = tokens / split.context / split.tensor
     layers = model.layers / split.pipeline
     # Frozen matrices keep no input; the two with adapters keep one that dropout went over, and its mask.

@@ -19,8 +19,8 @@ from ..estimate.split import (
     NARROW,
     Split,
     Weights,
-    adapter_parameters,
     adapters_bytes,
+    attention_adapters,
     frozen_bytes,
     held_bytes,
     whole_bytes,
@@ -215,7 +215,7 @@ def run(
     copies = devices // (split.tensor * split.pipeline * split.context)
     sent = sent_bytes(
         *(model.shape, split, copies, sequence * micro_batch),
-        trained=adapter_parameters(model.shape) if frozen else None,
+        trained=attention_adapters(model.shape) if frozen else None,
         weight_bytes=held_bytes(model.shape, "nf4") / model.parameters if method == "qlora" else NARROW,
     )
     if teacher and split.shards > 1:
