@@ -12,7 +12,7 @@ from ..errors import NoRoom, ProjectError
 from ..estimate.economics import usd_per_mtok
 from ..estimate.serving import Speed, cache_bytes_per_token, roofline
 from ..plan.backtest import Range
-from ..plan.capacity import MOST, Load, alone_s, machines
+from ..plan.capacity import MOST, SLOTS, Load, alone_s, machines
 from ..plan.memory import GIB
 from ..plan.training import local
 from .plan_tables import between
@@ -35,7 +35,7 @@ def serve(voice: Voice, asked: dict[str, Any]) -> None:
     context = load.input_tokens + load.output_tokens / 2
     cache = cache_bytes_per_token(model.shape) * (load.input_tokens + load.output_tokens)
     weights = model.parameters * asked["bits"] / 8
-    slots = int((device.memory_gib * devices * 0.9 * GIB - weights) / cache)
+    slots = min(SLOTS, int((device.memory_gib * devices * 0.9 * GIB - weights) / cache))
     if slots < 1:
         raise NoRoom(
             f"{weights / GIB:.1f} GiB of weights and {cache / GIB:.2f} GiB of keys and values do not fit "
@@ -57,9 +57,9 @@ def serve(voice: Voice, asked: dict[str, Any]) -> None:
             bytes_per_s=device.memory_gb_per_s * 1e9 * devices,
             reached=reached,
         )
-        capacity = machines(speed, load, slots=min(64, slots))
+        capacity = machines(speed, load, slots=slots)
         if capacity is None:
-            why.append(_none(name, speed, load, min(64, slots)))
+            why.append(_none(name, speed, load, slots))
         tokens = (load.input_tokens + load.output_tokens) * (capacity.most_per_s if capacity else 0)
         found[name] = {
             "prefill_tps": speed.prefill_tps,
@@ -75,7 +75,7 @@ def serve(voice: Voice, asked: dict[str, Any]) -> None:
         "devices": {"name": device.name, "each": devices, "source": device.source},
         "load": asdict(load),
         "cache_gib_per_request": cache / GIB,
-        "requests_at_once": min(64, slots),
+        "requests_at_once": slots,
         "reached": found,
         "why": why,
     }
