@@ -61,6 +61,7 @@ def test_the_last_machines_below_the_most_are_tried() -> None:
     found = machines(SPEED, Load(MOST * 0.6 * most, 100, 100, limit))
     assert found is not None
     assert MOST / 2 < found.machines < MOST
+    assert machines(SPEED, Load(MOST * 0.7 * most, 100, 100, limit)) is None  # 0.7 / 0.65 of the most
 
 
 def test_two_measurements_give_back_themselves() -> None:

@@ -54,6 +54,10 @@ def test_what_nearly_reached_the_goal_is_more_than_what_came_nowhere_near() -> N
     assert "less is to be expected" in of("ground", found).lost
     assert of("ground", found).quality.source == "measured: record base0000-1"
     assert kinds.index("full") < kinds.index("lora")  # has not been tried, and may reach it
+    poor = routes(inputs(plan(goals=[goal], private=True, money=5000), standing=measured()))
+    assert poor[0].kind == "lora"  # of two that can be paid
+    assert not of("ground", poor).unfit
+    assert "less is to be expected" in of("ground", poor).lost
 
 
 def test_a_project_without_budget_and_pairs_is_planned_all_the_same() -> None:
